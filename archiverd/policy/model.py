@@ -1,0 +1,151 @@
+"""The values everything else speaks of: fingerprints, names, files found, recordings, receipts.
+
+Paths in these values are relative to the root of their tree. Names that are not UTF-8 are held as Python
+holds them (`surrogateescape`); the catalog stores their bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+
+class Tree(StrEnum):
+    """The three trees, each with a root of its own."""
+
+    SOURCE = "source"
+    ARCHIVE = "archive"
+    TRASH = "trash"
+
+
+class State(StrEnum):
+    """Where a recording stands on its way.
+
+    WAITING -> ACTIVE -> PUBLISHING -> ARCHIVED -> DONE is the way of a good one. QUARANTINED stays in place
+    until somebody looks. GONE is a source that was taken away or replaced before it was archived.
+    """
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    PUBLISHING = "publishing"
+    ARCHIVED = "archived"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    GONE = "gone"
+
+
+class ArchiveKind(StrEnum):
+    """What the archive of a recording is."""
+
+    TRANSCODED = "transcoded"
+    VERBATIM = "verbatim"
+    ADOPTED = "adopted"  # an archive found standing there, proven to be of this source
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What tells one content of a path from another without reading it, under the root of its tree."""
+
+    ino: int
+    size: int  # bytes
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Fingerprint:
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipName:
+    """What the name of a clip or snapshot says."""
+
+    camera: str  # what stands between an optional `REO_` and the stamp, channel number included
+    taken_at: datetime  # local time without zone, as the camera wrote it
+    copy: int = 1  # 2 for `...~2.mp4`: the name archiverd gives when a name is taken
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of ours seen in a tree."""
+
+    path: PurePosixPath
+    fingerprint: Fingerprint
+    name: ClipName
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecording:
+    """A clip seen in a tree, with the snapshots that belong to it."""
+
+    clip: FoundFile
+    snapshots: tuple[FoundFile, ...] = ()
+    protected: bool = False  # a `<stem>.keep` stands beside it
+    doubts: tuple[str, ...] = ()  # why its time stamp is not to be trusted, in words
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What one walk over a tree found. `ignored` counts what was left alone, by reason."""
+
+    recordings: tuple[FoundRecording, ...]
+    orphans: tuple[FoundFile, ...]  # snapshots whose recording is not there
+    ignored: Mapping[str, int]
+    leftovers: tuple[PurePosixPath, ...]  # `.archiverd-*.part` and `.archiverd-*.gone`
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot as the catalog knows it."""
+
+    path: PurePosixPath
+    fingerprint: Fingerprint
+    disposed_to: PurePosixPath | None = None  # its place in the trash
+    disposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The evidence on which a source is let go. Written once, when its archive is committed."""
+
+    kind: ArchiveKind
+    source: Fingerprint
+    source_sha256: str
+    archive: Fingerprint
+    archive_sha256: str
+    rung: str  # "software", …; empty for a verbatim or adopted archive
+    encoder: str  # what made it, with its version
+    reason: str  # why verbatim or adopted; empty when transcoded
+    frames: int
+    duration_s: float
+    checks: tuple[str, ...]  # the verdict's checks, each in words
+    claimed_at: float  # seconds since the epoch
+    encode_s: float
+    verify_s: float
+    committed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording as the catalog knows it: a path and fingerprint, and how far it has come."""
+
+    id: int
+    path: PurePosixPath
+    fingerprint: Fingerprint
+    name: ClipName
+    state: State
+    reason: str
+    not_before: float  # seconds since the epoch
+    seen_at: float  # when this fingerprint was first seen
+    attempts: int
+    crashes: int
+    job: str  # names its `.part` and `.gone`; empty when no job owns it
+    archive: PurePosixPath | None
+    archive_sha256: str  # set with `archive`, before the archive stands under its name
+    archive_size: int
+    receipt: Receipt | None
+    disposed_to: PurePosixPath | None  # its place in the trash
+    snapshots: tuple[Snapshot, ...] = ()

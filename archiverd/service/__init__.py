@@ -1,0 +1,1 @@
+"""What makes it a program to live with: signals, logging, progress."""

@@ -1,0 +1,1 @@
+"""All that touches disks: the trees, their roots, and the catalog."""
