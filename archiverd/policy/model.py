@@ -56,7 +56,8 @@ class Fingerprint:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+        # Some file systems number inodes above 2^63, which SQLite can't hold; the low bits tell enough.
+        return cls(status.st_ino & 0x7FFF_FFFF_FFFF_FFFF, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,15 @@ class Receipt:
     encode_s: float
     verify_s: float
     committed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a recording's history."""
+
+    at: float  # seconds since the epoch
+    state: State
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,19 +76,3 @@ def mount_id(handle: int) -> int:
             if line.startswith("mnt_id:"):
                 return int(line.split()[1])
     raise OSError(errno.ENOSYS, "the kernel does not tell mount ids", f"/proc/self/fdinfo/{handle}")
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """The path as text that is safe on a terminal and in a log: control and undecodable characters escaped."""
-    text = os.fspath(path)
-    if text.isprintable():
-        return text
-    return "".join(_escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode("ascii")

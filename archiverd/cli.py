@@ -1,0 +1,443 @@
+"""The command line: parse, call, print, exit code. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archiverd import __version__
+from archiverd.errors import ArchiverError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from archiverd.config import Config, Loaded
+    from archiverd.pipeline import Pipeline, Summary
+    from archiverd.policy.planning import RunPlan
+    from archiverd.policy.stop import StopToken
+    from archiverd.service.progress import ProgressReporter
+    from archiverd.storage.catalog import Catalog
+
+_WIDE = 200  # columns of a table that does not go to a terminal
+_PATH = click.Path(path_type=Path)
+
+Options = dict[str, Any]  # Any: option values by name, checked by Config
+Command = Callable[..., None]
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run_command_line(sys.argv[1:]))
+
+
+def run_command_line(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; every error of ours is told on stderr."""
+    try:
+        code = cli.main(args=arguments, prog_name="archiverd", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 128 + 2
+    except Interrupted as stop:
+        return stop.exit_code
+    except ArchiverError as error:
+        _complain(error)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone (`archiverd list | head`): no fault, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(error: ArchiverError) -> None:
+    from archiverd.errors import ConfigError
+
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            click.echo(f"archiverd: {problem}", err=True)
+        return
+    click.echo(f"archiverd: {error.message}", err=True)
+    if error.advice:
+        click.echo(f"  {error.advice}.", err=True)
+
+
+# -- options ----------------------------------------------------------------------------------------------
+
+
+def _stacked(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_everywhere = _stacked(
+    click.option("--config", "config_file", type=_PATH, metavar="FILE", help="Read this configuration file."),
+    click.option("--state-dir", metavar="DIR", help="Where the catalog is.  [{input}/.archiverd]"),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("-v", "--verbose", count=True, help="Say more."),
+    click.option("-q", "--quiet", count=True, help="Say less."),
+)
+
+_input = click.argument("directory", required=False, metavar="[DIRECTORY]")
+
+_trees = _stacked(
+    click.option("--output", metavar="DIR", help="Where archives go.  [{input}/archived]"),
+    click.option("--trash-root", metavar="DIR", help="Where sources go.  [{input}/.deleted]"),
+    click.option("--log-file", metavar="FILE", help="The log file.  [{input}/archiver.log]"),
+)
+
+_work = _stacked(
+    click.option("--dry-run", is_flag=True, default=None, help="Print the plan and change nothing."),
+    click.option("--cleanup", is_flag=True, default=None, help="Remove what is too old or too much."),
+    click.option("--clean-output", is_flag=True, default=None, help="Clean up the archive tree too."),
+    click.option("--delete", is_flag=True, default=None, help="Delete sources instead of moving them to the trash."),
+    click.option("--no-confirm", is_flag=True, default=None, help="Do not ask."),
+    click.option("--no-skip", is_flag=True, default=None, help="Archive again what is archived already."),
+    click.option("--age", metavar="DAYS", help="What is older is cleaned up.  [30]"),
+    click.option("--max-size", metavar="SIZE", help="What a tree may hold, for instance 500GB."),
+    click.option("--hardware", metavar="KIND", help="auto, qsv, vaapi or software.  [auto]"),
+    click.option("--codec", metavar="CODEC", help="hevc or h264.  [hevc]"),
+)
+
+
+def _load(options: Options) -> Loaded:
+    from archiverd.config import load
+
+    known = ("config_file", "as_json", "verbose", "quiet")
+    return load(options["config_file"], {key: value for key, value in options.items() if key not in known})
+
+
+def _levels(config: Config, options: Options) -> tuple[int, int]:
+    """The levels of the log file and of the console: `-v` and `-q` move the console's only."""
+    level = getattr(logging, config.log_level.upper())
+    steps = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+    moved = steps.index(level) - options["verbose"] + options["quiet"]
+    return level, steps[min(max(moved, 0), len(steps) - 1)]
+
+
+# -- printing ---------------------------------------------------------------------------------------------
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def _print_lines(lines: Iterable[str], *, err: bool = False) -> None:
+    for line in lines:
+        click.echo(line, err=err)
+
+
+def _print_table(table: Table, *, err: bool = False) -> None:
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    Console(file=stream, width=None if stream.isatty() else _WIDE, soft_wrap=False).print(table)
+
+
+# -- verbs ------------------------------------------------------------------------------------------------
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="archiverd")
+def cli() -> None:
+    """Archive camera footage: transcode each clip, prove the archive, then let go of the source.
+
+    \b
+    Example:
+      archiverd run /camera --dry-run
+    """
+
+
+@cli.command()
+@_input
+@_trees
+@_work
+@_everywhere
+def run(**options: Any) -> int:  # Any: option values by name, checked by Config
+    """Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
+
+    \b
+    Examples:
+      archiverd run /camera --dry-run     print the plan, change nothing
+      archiverd run /camera               ask, then do it
+      archiverd run /camera --no-confirm  for cron
+    """
+    from archiverd.pipeline import Pipeline
+    from archiverd.service.graceful_exit import GracefulExit
+
+    config = _load(options).config
+    with GracefulExit() as stop:
+        pipeline = Pipeline(config, stop)
+        if config.dry_run:
+            return _preview(pipeline, config, options)
+        return _run(pipeline, config, options, stop)
+
+
+def _preview(pipeline: Pipeline, config: Config, options: Options) -> int:
+    from archiverd import reports
+    from archiverd.service.logger import Logger
+
+    _, console = _levels(config, options)
+    with Logger(console):
+        plan = pipeline.preview()
+    if options["as_json"]:
+        _print_json({"plan": reports.plan_json(plan)})
+        return 0
+    _print_plan(plan)
+    click.echo("Nothing was changed (--dry-run).")
+    return 0
+
+
+def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) -> int:
+    from archiverd import reports
+    from archiverd.service.logger import Logger
+    from archiverd.service.progress import ProgressReporter
+
+    level, console = _levels(config, options)
+    with Logger(level, config.log_file, console_level=console) as logger:
+
+        def confirm(plan: RunPlan) -> bool:
+            as_json = bool(options["as_json"])
+            if not as_json or not config.no_confirm:
+                _print_plan(plan, err=as_json)
+            return config.no_confirm or _ask(plan, stop)
+
+        def make_reporter(files: int, size: int) -> ProgressReporter:
+            return ProgressReporter(files, size, quiet=bool(options["quiet"]))
+
+        summary = pipeline.run(confirm, make_reporter, logger.below)
+    if summary is None:
+        click.echo("Nothing was changed.", err=True)
+        return 0
+    if options["as_json"]:
+        _print_json(_summary_json(summary))
+    else:
+        if not summary.plan.work:
+            _print_plan(summary.plan)
+        _print_lines(_summary_lines(summary))
+    if summary.stopped is not None and isinstance(summary.stopped, ArchiverError):
+        _complain(summary.stopped)
+    return summary.exit_code
+
+
+def _print_plan(plan: RunPlan, *, err: bool = False) -> None:
+    from archiverd import reports
+
+    if plan.items:
+        _print_table(reports.plan_table(plan), err=err)
+    _print_lines(reports.plan_lines(plan), err=err)
+
+
+def _ask(plan: RunPlan, stop: StopToken) -> bool:
+    """Ask on the terminal, and heed a stop while waiting for the answer.
+
+    Raises: UsageError where there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on, so nothing was done", advice="Give --no-confirm to go ahead without asking"
+        )
+    click.echo(f"Go ahead with {len(plan.work)} recordings? [y/N] ", nl=False, err=True)
+    ready, _, _ = select.select([sys.stdin, stop.fileno()], [], [])
+    stop.check()
+    return sys.stdin in ready and sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _summary_lines(summary: Summary) -> list[str]:
+    from archiverd import reports
+
+    rows = [(o.result.value, o.reason, o.path, o.source_size, o.archive_size) for o in summary.outcomes]
+    waiting = sum(1 for item in summary.plan.items if item.action == "wait")
+    return reports.summary_lines(rows, waiting, summary.elapsed_s)
+
+
+def _summary_json(summary: Summary) -> dict[str, object]:
+    from archiverd import reports
+    from archiverd.policy.naming import printable
+
+    return {
+        "plan": reports.plan_json(summary.plan),
+        "outcomes": [
+            {
+                "path": printable(outcome.path),
+                "result": outcome.result,
+                "reason": outcome.reason,
+                "source_bytes": outcome.source_size,
+                "archive_bytes": outcome.archive_size,
+            }
+            for outcome in summary.outcomes
+        ],
+        "elapsed_s": round(summary.elapsed_s, 3),
+        "stopped": None if summary.stopped is None else str(summary.stopped),
+    }
+
+
+@cli.command()
+@_input
+@_everywhere
+def status(**options: Any) -> int:  # Any: option values by name, checked by Config
+    """Say how many recordings are where on their way, and what needs somebody to look.
+
+    \b
+    Example:
+      archiverd status /camera
+    """
+    from archiverd import reports
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+
+    config = _load(options).config
+    with _catalog(config) as catalog:
+        report = reports.status_json(catalog, Pipeline(config, NeverStop()).roots)
+    if options["as_json"]:
+        _print_json(report)
+    else:
+        _print_lines(reports.status_lines(report))
+    return 0
+
+
+@cli.command("list")
+@_input
+@click.option("--camera", metavar="GLOB", help="Only cameras whose name fits, for instance 'front*'.")
+@click.option("--since", metavar="WHEN", help="Only what was taken since then: 2026-11-01, or '3 days'.")
+@click.option("--state", metavar="STATE", help="Only recordings in this state, for instance quarantined.")
+@_everywhere
+def list_command(camera: str | None, since: str | None, state: str | None, **options: Any) -> int:  # Any: as above
+    """List recordings.
+
+    \b
+    Example:
+      archiverd list /camera --camera 'front*' --since '3 days'
+    """
+    from archiverd import reports
+    from archiverd.policy.model import State
+
+    config = _load(options).config
+    if state is not None and state not in list(State):
+        raise UsageError(f"--state {state}: there is no such state", advice=f"States are {', '.join(State)}")
+    begin = _since(since)
+    with _catalog(config) as catalog:
+        recordings = [
+            recording
+            for recording in catalog.recordings((State(state),) if state else tuple(State))
+            if (camera is None or fnmatchcase(recording.name.camera, camera))
+            and (begin is None or recording.name.taken_at >= begin)
+        ]
+    if options["as_json"]:
+        _print_json([reports.recording_json(recording) for recording in recordings])
+    elif recordings:
+        _print_table(reports.list_table(recordings))
+    else:
+        click.echo("No recordings.")
+    return 0
+
+
+def _since(text: str | None) -> Any:  # Any: a datetime, or None
+    from datetime import datetime, timedelta
+
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        from pytimeparse import parse
+
+        seconds = parse(text)
+    if seconds is None:
+        raise UsageError(f"--since {text}: is neither a date nor a duration", advice="Write 2026-11-01, or '3 days'")
+    return datetime.now() - timedelta(seconds=seconds)
+
+
+@cli.command()
+@click.argument("path", type=_PATH)
+@click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
+@_everywhere
+def why(path: Path, **options: Any) -> int:  # Any: as above
+    """Tell everything known of one file, in any tree, and what happens to it next.
+
+    \b
+    Example:
+      archiverd why /camera/2026/11/23/REO_front_20261123081500.mp4
+    """
+    from archiverd import reports
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+    from archiverd.scanner import relative_to_root
+
+    config = _load(options).config
+    placed = relative_to_root(path, Pipeline(config, NeverStop()).roots)
+    if placed is None:
+        raise UsageError(
+            f"{path}: lies in none of the trees of {config.directory}", advice="Name the input with --directory"
+        )
+    with _catalog(config) as catalog:
+        found = [(row, catalog.history(row)) for row in catalog.at_path(placed[1])]
+    if options["as_json"]:
+        events = [
+            reports.recording_json(row)
+            | {"history": [{"at": e.at, "state": e.state, "reason": e.reason} for e in history]}
+            for row, history in found
+        ]
+        _print_json(events)
+    for row, history in [] if options["as_json"] else found:
+        _print_lines(reports.why_lines(row, history))
+    if not found and not options["as_json"]:
+        _print_lines(reports.unknown_lines(path))
+    return 0 if found else 1
+
+
+def _catalog(config: Config) -> Any:  # Any: a context manager of Catalog
+    from archiverd.errors import StartupError
+    from archiverd.storage.catalog import FILE_NAME, Catalog
+
+    path = config.state_dir / FILE_NAME
+    if not path.exists():
+        raise StartupError(
+            f"{path}: there is no catalog yet", advice=f"Begin with: archiverd run {config.directory} --dry-run"
+        )
+    return Catalog.to_read(path)
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("check")
+@_input
+@_everywhere
+def config_check(**options: Any) -> int:  # Any: as above
+    """Load the configuration and name every problem."""
+    loaded = _load(options)
+    click.echo(f"{loaded.file or 'defaults'}: good")
+    return 0
+
+
+@config_group.command("show")
+@_input
+@_everywhere
+def config_show(**options: Any) -> int:  # Any: as above
+    """Print every setting, and where it comes from."""
+    from archiverd.config import as_json, show
+
+    loaded = _load(options)
+    if options["as_json"]:
+        _print_json(as_json(loaded))
+        return 0
+    for key, value, source in show(loaded):
+        click.echo(f"{key} = {value}  # {source}")
+    return 0

@@ -1,0 +1,147 @@
+"""The Transcoder: one clip through ffmpeg, and the strict decode that tells whether a file is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from archiverd.errors import Interrupted, ResourceError, StartupError, TranscodeFailed
+from archiverd.media import process
+from archiverd.media.ffmpeg_progress import Position, ProgressFeed
+from archiverd.media.probe import own_url
+from archiverd.policy.clip_info import ClipInfo, Selection
+from archiverd.policy.encoding import (
+    EncodeSettings,
+    Rung,
+    prove_command,
+    strict_decode_command,
+    transcode_command,
+)
+from archiverd.policy.stop import StopToken
+from archiverd.policy.verdict import too_large
+
+OnPosition = Callable[[Position], None]
+
+# What ffmpeg says when the machine, not the file, fails it (strerror texts; glibc's in the C locale).
+_MACHINE_WORDS = (
+    "No space left on device", "Disk quota exceeded", "Read-only file system", "Cannot allocate memory",
+    "Stale file handle", "Transport endpoint is not connected",
+)  # fmt: skip
+_FILE_SLACK = 64 << 20  # bytes an output may be above its source before the kernel ends it
+_PROVE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transcoded:
+    """A transcode that ended well, or was given up because it grew too large."""
+
+    rung: Rung
+    frames: int  # encoded, and so decoded strictly
+    elapsed_s: float
+    grown_to: int | None  # bytes, where it was given up; None for a finished output
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A strict decode: how many frames, and the first error in words (empty for none)."""
+
+    frames: int
+    error: str
+
+
+class Transcoder:
+    """Runs ffmpeg on open files. Holds nothing between calls; a call blocks until its ffmpeg is gone.
+
+    The files are handed to ffmpeg as descriptors, so that what is read and written is what was opened and
+    checked, whatever happens to the names meanwhile.
+    """
+
+    def __init__(self, settings: EncodeSettings, limits: process.Limits, stop: StopToken) -> None:
+        self.settings = settings
+        self._limits = limits
+        self._stop = stop
+
+    def prove(self) -> None:
+        """Encode something invented. Raises: StartupError where this machine's ffmpeg can't."""
+        finished = process.run(
+            prove_command(self.settings), stop=self._stop, limits=replace(self._limits, wall_s=_PROVE_S)
+        )
+        if finished.ending is process.Ending.STOPPED:
+            self._stop.check()
+        if not finished.ok:
+            raise StartupError(
+                f"ffmpeg can't encode {self.settings.codec} here: {finished.describe()}",
+                advice="Install an ffmpeg with libx265 and libx264 (Debian's package ffmpeg has them)",
+            )
+
+    def transcode(
+        self, source: int, target: int, info: ClipInfo, selection: Selection, tags: Mapping[str, str],
+        source_size: int, on_position: OnPosition,
+    ) -> Transcoded:  # fmt: skip
+        """Transcode the open file `source` into the open, empty file `target`.
+
+        Raises: TranscodeFailed; ResourceError where the machine failed; Interrupted.
+        """
+        feed = ProgressFeed()
+
+        def on_line(line: str) -> bool | None:
+            further = feed.feed(line)
+            if not further:
+                return None
+            if too_large(feed.position.size_bytes, source_size):
+                return False
+            on_position(feed.position)
+            return True
+
+        command = transcode_command(
+            info, selection, self.settings, own_url(source), own_url(target), dict(tags)
+        )  # fmt: skip
+        limits = replace(self._limits, file_bytes=source_size + _FILE_SLACK)
+        finished = process.run(
+            command, stop=self._stop, limits=limits, pass_fds=(source, target), on_line=on_line
+        )  # fmt: skip
+        self._raise_for_machine(finished)
+        grown = finished.ending is process.Ending.ABANDONED or finished.outgrew_file_limit
+        if not grown and not finished.ok:
+            raise TranscodeFailed(finished.describe())
+        return Transcoded(
+            Rung.SOFTWARE, feed.position.frames, finished.elapsed_s, feed.position.size_bytes if grown else None
+        )
+
+    def decode(self, handle: int, *, encoded_audio: bool, on_position: OnPosition) -> Decoded:
+        """Decode an open file strictly, in software.
+
+        Raises: TranscodeFailed where the decode says nothing of the file (killed, stalled, out of time);
+        ResourceError; Interrupted.
+        """
+        feed = ProgressFeed()
+
+        def on_line(line: str) -> bool | None:
+            if not feed.feed(line):
+                return None
+            on_position(feed.position)
+            return True
+
+        finished = process.run(
+            strict_decode_command(own_url(handle), encoded_audio=encoded_audio),
+            stop=self._stop, limits=self._limits, pass_fds=(handle,), on_line=on_line,
+        )  # fmt: skip
+        self._raise_for_machine(finished)
+        if finished.ending is not process.Ending.EXITED:
+            raise TranscodeFailed(f"strict decode: {finished.describe()}")
+        if finished.returncode != 0 or finished.stderr.strip():
+            return Decoded(feed.position.frames, _first_line(finished))
+        return Decoded(feed.position.frames, "")
+
+    def _raise_for_machine(self, finished: process.Finished) -> None:
+        if finished.ending is process.Ending.STOPPED:
+            self._stop.check()
+            raise Interrupted(15)
+        said = next((words for words in _MACHINE_WORDS if words in finished.stderr), None)
+        if said is not None and not finished.ok:
+            raise ResourceError(f"ffmpeg was failed by the machine: {said}", advice="The work goes on when that is mended")
+
+
+def _first_line(finished: process.Finished) -> str:
+    lines = [line.strip() for line in finished.stderr.splitlines() if line.strip()]
+    return lines[0][:300] if lines else finished.describe()

@@ -1,0 +1,68 @@
+"""Gathers the evidence on which an output is judged. The judgement itself is `policy.verdict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archiverd.media import boxes, process
+from archiverd.media.probe import probe
+from archiverd.media.transcoder import OnPosition, Transcoder
+from archiverd.policy.clip_info import ClipInfo, Selection, Stream
+from archiverd.policy.stop import StopToken
+from archiverd.policy.verdict import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An admitted source, open, with all that is known of it before the work begins."""
+
+    handle: int
+    size: int  # bytes
+    declared_frames: int  # by its sample tables
+    info: ClipInfo
+    selection: Selection
+
+
+class Verifier:
+    """Compares an output with its source, by reading both."""
+
+    def __init__(self, transcoder: Transcoder, limits: process.Limits, stop: StopToken) -> None:
+        self._transcoder = transcoder
+        self._limits = limits
+        self._stop = stop
+
+    def evidence(
+        self, source: Source, source_frames: int, output: int, output_size: int, *, height: int | None,
+        on_position: OnPosition,
+    ) -> Evidence:  # fmt: skip
+        """Walk, probe and decode the open file `output`.
+
+        `source_frames` decoded strictly during the transcode; `height` is what the output was to have, None for
+        any. Raises: TranscodeFailed where the output can't be read at all; ResourceError; Interrupted.
+        """
+        walk = boxes.walk(output)
+        info = probe(output, stop=self._stop, limits=self._limits)
+        encoded = bool(source.selection.encoded_audio)
+        decoded = self._transcoder.decode(output, encoded_audio=encoded, on_position=on_position)
+        return Evidence(
+            source=source.info,
+            selection=source.selection,
+            declared_frames=source.declared_frames,
+            source_frames=source_frames,
+            source_size=source.size,
+            output=info,
+            output_fault=walk.fault,
+            output_frames=decoded.frames,
+            output_error=decoded.error,
+            output_size=output_size,
+            height=_height(info.video) if height is None else height,
+        )
+
+
+def declared_frames(walk: boxes.BoxWalk) -> int:
+    """The frames the footage has by its own tables: those of the first video track."""
+    return next((track.samples for track in walk.tracks if track.handler == "vide"), 0)
+
+
+def _height(video: Stream | None) -> int:
+    return 0 if video is None else video.height

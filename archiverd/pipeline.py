@@ -1,0 +1,188 @@
+"""The Pipeline: builds everything from a Config, and runs it once: discover, plan, confirm, execute."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from archiverd.config import Config, Order
+from archiverd.errors import Interrupted, LockedError, ResourceError
+from archiverd.media.process import Limits
+from archiverd.media.transcoder import Transcoder
+from archiverd.policy import naming
+from archiverd.policy.admission import Patience
+from archiverd.policy.encoding import EncodeSettings
+from archiverd.policy.model import Recording, State, Tree
+from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
+from archiverd.policy.stop import StopToken
+from archiverd.processor import Display, FileProcessor, JobSettings, Outcome, Result
+from archiverd.scanner import Scanner, discoveries
+from archiverd.service.progress import ProgressReporter
+from archiverd.storage.catalog import FILE_NAME, Catalog
+from archiverd.storage.file_manager import FileManager, Modes
+from archiverd.storage.roots import Roots, read_marker
+
+log = logging.getLogger(__name__)
+
+Confirm = Callable[[RunPlan], bool]
+MakeReporter = Callable[[int, int], ProgressReporter]
+Below = Callable[[ProgressReporter], AbstractContextManager[None]]  # the log's lines go above a reporter
+MakeFiles = Callable[[dict[Tree, Path], str, Modes], FileManager]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of a run. `stopped` is the error that ended it early, None for a whole run."""
+
+    plan: RunPlan
+    outcomes: tuple[Outcome, ...]
+    elapsed_s: float
+    stopped: ResourceError | Interrupted | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all went well, 1 when recordings failed or were quarantined, else that of what stopped it."""
+        if self.stopped is not None:
+            return self.stopped.exit_code
+        bad = (Result.FAILED, Result.QUARANTINED)
+        return 1 if any(outcome.result in bad for outcome in self.outcomes) else 0
+
+
+class Pipeline:
+    """One archiverd over three trees. `make_files` lets a test stand its own FileManager in."""
+
+    def __init__(
+        self, config: Config, stop: StopToken, *, clock: Callable[[], float] = time.time,
+        make_files: MakeFiles = FileManager,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._stop = stop
+        self._clock = clock
+        self._make_files = make_files
+        self.roots = {Tree.SOURCE: config.directory, Tree.ARCHIVE: config.output, Tree.TRASH: config.trash_root}
+        self._catalog_path = config.state_dir / FILE_NAME
+
+    # -- planning only ------------------------------------------------------------------------------------
+
+    def preview(self) -> RunPlan:
+        """The plan a run would carry out now. Writes nothing, takes no lock.
+
+        Raises: StartupError where the input is not there; LockedError where a root is another catalog's.
+        """
+        known: list[Recording] = []
+        if self._catalog_path.exists():
+            with Catalog.to_read(self._catalog_path) as catalog:
+                self._compare_markers(catalog.id)
+                known = catalog.recordings()
+        finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+        return plan_run(finders[Tree.SOURCE].scan(), known, self._manner(), self._clock())
+
+    def _compare_markers(self, catalog_id: str) -> None:
+        for tree, root in self.roots.items():
+            marker = read_marker(root)
+            if marker is not None and marker.catalog not in ("", catalog_id):
+                raise LockedError(f"{root}: the {tree} tree belongs to catalog {marker.catalog}, not to {catalog_id}")
+
+    def _manner(self) -> Manner:
+        return Manner(
+            self._patience(), newest_first=self._config.order is Order.NEWEST, again=self._config.no_skip,
+            delete=self._config.delete,
+        )  # fmt: skip
+
+    def _patience(self) -> Patience:
+        return Patience(self._config.settle, self._config.quarantine_after)
+
+    # -- one run ------------------------------------------------------------------------------------------
+
+    def run(self, confirm: Confirm, make_reporter: MakeReporter, below: Below = nullcontext) -> Summary | None:
+        """Recover, plan, ask, and carry the plan out. None where the answer was no.
+
+        Raises: StartupError, LockedError, ConfigError before anything is begun; Interrupted likewise. What
+        stops the work later is in the Summary.
+        """
+        began = self._clock()
+        with self._opened() as (catalog, files, roots):
+            finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+            scanner = Scanner(catalog, files, finders, self._stop, self._clock)
+            scanner.recover()
+            transcoder = self._transcoder()
+            transcoder.prove()
+            plan = plan_run(scanner.scan(), catalog.recordings(), self._manner(), self._clock())
+            if plan.work and not confirm(plan):
+                return None
+            recordings = self._offer(catalog, plan)
+            work = [(item, row) for item, row in recordings if item.action.changes_something]
+            total = sum(item.size for item, _ in work)
+            with make_reporter(len(work), total) as reporter, below(reporter):
+                processor = self._processor(catalog, files, roots, transcoder, reporter)
+                outcomes, stopped = self._carry_out(processor, work, reporter)
+        return Summary(plan, tuple(outcomes), self._clock() - began, stopped)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Catalog, FileManager, Roots]]:
+        config = self._config
+        with (
+            Roots(self.roots, config.state_dir) as roots,
+            Catalog(self._catalog_path, new_id=roots.identity()) as catalog,
+        ):
+            in_archive, in_trash = catalog.remembers()
+            roots.claim(catalog.id, {Tree.ARCHIVE: in_archive, Tree.TRASH: in_trash})
+            modes = Modes(config.file_mode, config.dir_mode, config.gid)
+            yield catalog, self._make_files(self.roots, catalog.id, modes), roots
+
+    def _offer(self, catalog: Catalog, plan: RunPlan) -> list[tuple[Planned, Recording]]:
+        """Enter what was found into the catalog, and give each item its row as it is to be claimed.
+
+        What is too young is entered too: from then on it is known since when it has been quiet.
+        """
+        offered = []
+        for item in plan.items:
+            row = item.known
+            if item.found is not None:
+                row = catalog.offer(item.found, self._clock(), reason=item.reason)
+            assert row is not None, "an item is found, or known"
+            if item.action is Action.DISPOSE and row.state is State.DONE:
+                row = catalog.stands_again(row, self._clock())
+            if item.action is Action.ARCHIVE and row.state in (State.ARCHIVED, State.DONE):
+                row = catalog.wait(row, item.reason, self._clock(), self._clock())
+            offered.append((item, row))
+        return offered
+
+    def _carry_out(
+        self, processor: FileProcessor, work: list[tuple[Planned, Recording]], reporter: ProgressReporter
+    ) -> tuple[list[Outcome], ResourceError | Interrupted | None]:
+        outcomes: list[Outcome] = []
+        try:
+            for item, recording in work:
+                self._stop.check()
+                reporter.begin(naming.printable(item.path.name), item.size, None)
+                outcome = processor.process(recording, again=self._config.no_skip)
+                outcomes.append(outcome)
+                reporter.end(f"{outcome.result}{f': {outcome.reason}' if outcome.reason else ''}")
+        except (ResourceError, Interrupted) as error:
+            log.warning("the run ends early: %s", error)
+            return outcomes, error
+        return outcomes, None
+
+    def _processor(
+        self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, display: Display
+    ) -> FileProcessor:
+        config = self._config
+        settings = JobSettings(self._patience(), config.attempts, config.delete, self._limits())
+        return FileProcessor(catalog, files, roots, transcoder, settings, self._stop, display, self._clock)
+
+    def _transcoder(self) -> Transcoder:
+        config = self._config
+        settings = EncodeSettings(config.codec, config.crf, config.preset, config.max_height)
+        return Transcoder(settings, self._limits(), self._stop)
+
+    def _limits(self) -> Limits:
+        config = self._config
+        return Limits(
+            stall_s=config.stall_timeout, wall_s=config.job_timeout, stop_s=config.stop_timeout,
+            memory_bytes=config.max_memory, nice=config.nice, idle_io=config.idle_io,
+        )  # fmt: skip

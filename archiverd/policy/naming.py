@@ -1,0 +1,235 @@
+"""Names: what a file's name says, how archiverd names its own files, and how a name is shown.
+
+A clip is `[REO_]<camera>_<YYYYMMDDHHMMSS>[~N].mp4`, its snapshot the same with `.jpg`: the form in which Reolink
+cameras upload over FTP. Camera names hold spaces, underscores and dots, so that names are read from the right.
+`~N` (N of 2 or more) is archiverd's own mark on a file whose name was taken by other content.
+
+Names that are not UTF-8 are held as Python holds them (`surrogateescape`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from archiverd.policy.model import ClipName
+
+MARKER_NAME = ".archiverd-root"
+NAME_MAX_BYTES = 255  # the longest file name of ext4, xfs, btrfs and tmpfs
+
+_CLIP_EXTENSION = "mp4"
+_SNAPSHOT_EXTENSION = "jpg"
+_KEEP_EXTENSION = "keep"
+_FIRST_YEAR = 2005  # no camera that uploads such names is older; clocks that lost their battery say 1970 or 2000
+_TRUSTED_SPAN = timedelta(days=1)  # covers time zones, summer time and a late upload
+
+_COPY = r"(?:[2-9]|[1-9][0-9]{1,8})"
+_CLIP = re.compile(rf"(?:REO_)?(.+)_([0-9]{{14}})(?:~({_COPY}))?\.(?:[mM][pP]4|[jJ][pP][gG])", re.DOTALL)
+_COPY_AT_END = re.compile(rf"~{_COPY}\Z")
+_STAMP_AT_END = re.compile(r"(.*)(_[0-9]{14})", re.DOTALL)
+_PART = re.compile(r"\.archiverd-([0-9A-Za-z][0-9A-Za-z-]*)-([0-9A-Za-z]+)\.part")
+_GONE = re.compile(r"\.archiverd-([0-9A-Za-z]+)\.gone")
+_DATE_PARTS = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9]{2})")
+
+
+class FileKind(StrEnum):
+    """What a file is, by its name alone."""
+
+    CLIP = "clip"
+    SNAPSHOT = "snapshot"
+    KEEP = "keep"  # stands beside a clip and protects it
+    PART = "part"  # output being written
+    GONE = "gone"  # a source being disposed of
+    MARKER = "marker"  # names the catalog a root belongs to
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class NotAClip:
+    """Why a name is not that of a clip or snapshot, in words that follow on "not a clip: "."""
+
+    reason: str
+    impossible_date: bool = False  # the form is right, the stamp is no moment in time
+
+
+@dataclass(frozen=True, slots=True)
+class PartName:
+    """Whose output a `.part` is."""
+
+    catalog: str
+    job: str
+
+
+def parse_clip_name(filename: str) -> ClipName | NotAClip:
+    """What the name of a clip or snapshot says; the extension counts in any case, the rest exactly."""
+    match = _CLIP.fullmatch(filename)
+    if match is None:
+        if filename.rpartition(".")[2].lower() in (_CLIP_EXTENSION, _SNAPSHOT_EXTENSION):
+            return NotAClip("its name is not <camera>_<YYYYMMDDHHMMSS>")
+        return NotAClip("its name does not end in .mp4 or .jpg")
+    camera, stamp, copy = match.groups()
+    try:
+        # Far quicker than strptime. Later Pythons read the hour 24 as the next day, which no camera means.
+        taken_at = datetime.fromisoformat(f"{stamp[:8]}T{stamp[8:]}") if stamp[8:10] != "24" else None
+    except ValueError:
+        taken_at = None
+    if taken_at is None:
+        return NotAClip(f"impossible date {stamp}", impossible_date=True)
+    return ClipName(camera, taken_at, int(copy) if copy else 1)
+
+
+def is_snapshot_name(filename: str) -> bool:
+    """Whether a name that `parse_clip_name` took is a snapshot's."""
+    return filename[-1] in "gG"
+
+
+def kind_of(filename: str) -> FileKind:
+    """What a file is, by its name alone. A `.keep` counts only with the stem of a clip, its extension in any case."""
+    if isinstance(parse_clip_name(filename), ClipName):
+        return FileKind.SNAPSHOT if is_snapshot_name(filename) else FileKind.CLIP
+    stem, _, extension = filename.rpartition(".")
+    if extension.lower() == _KEEP_EXTENSION and isinstance(parse_clip_name(f"{stem}.{_CLIP_EXTENSION}"), ClipName):
+        return FileKind.KEEP
+    if parse_part_name(filename) is not None:
+        return FileKind.PART
+    if parse_gone_name(filename) is not None:
+        return FileKind.GONE
+    return FileKind.MARKER if filename == MARKER_NAME else FileKind.FOREIGN
+
+
+def is_date_directory(parts: Sequence[str]) -> bool:
+    """Whether `parts` are the YYYY, MM and DD of a real date, in exactly 4, 2 and 2 ASCII digits."""
+    match = _DATE_PARTS.fullmatch("/".join(parts))
+    if match is None or len(parts) != 3:
+        return False
+    try:
+        date(*map(int, match.groups()))
+    except ValueError:
+        return False
+    return True
+
+
+def part_name(catalog: str, job: str) -> str:
+    """The name under which a job writes its output: `.archiverd-<catalog>-<job>.part`.
+
+    It holds nothing of the clip's name, which may be too long to take a prefix.
+
+    Raises: ValueError where the ids do not fit: `job` ASCII letters and digits, `catalog` also hyphens.
+    """
+    return _own_name(f".archiverd-{catalog}-{job}.part", _PART, catalog, job)
+
+
+def parse_part_name(filename: str) -> PartName | None:
+    """Whose output the file is, or None where it is no `.part` of archiverd's."""
+    match = _PART.fullmatch(filename)
+    return PartName(match[1], match[2]) if match else None
+
+
+def gone_name(job: str) -> str:
+    """The name a source takes beside its place while it is disposed of: `.archiverd-<job>.gone`.
+
+    Raises: ValueError where `job` is not of ASCII letters and digits.
+    """
+    return _own_name(f".archiverd-{job}.gone", _GONE, job)
+
+
+def parse_gone_name(filename: str) -> str | None:
+    """The job that disposes of the file, or None where it is no `.gone` of archiverd's."""
+    match = _GONE.fullmatch(filename)
+    return match[1] if match else None
+
+
+def _own_name(name: str, form: re.Pattern[str], *ids: str) -> str:
+    match = form.fullmatch(name)
+    if match is None or match.groups() != ids or len(name) > NAME_MAX_BYTES:
+        raise ValueError(f"ids that cannot stand in a file name: {ids}")
+    return name
+
+
+def keep_name(filename: str) -> str:
+    """The name of the file that protects a clip: `<stem>.keep`, shortened as `numbered` does where it is too long."""
+    return _fitted(filename.rpartition(".")[0], f".{_KEEP_EXTENSION}")
+
+
+def archive_path(name: ClipName, filename: str) -> PurePosixPath:
+    """Where the archive of a clip belongs below the archive root: `YYYY/MM/DD/<stem>.mp4`, by the name's date.
+
+    The stem stays as it is, a `~2` of the source included.
+    """
+    day = name.taken_at
+    stem = filename.rpartition(".")[0]
+    return PurePosixPath(f"{day.year:04}/{day.month:02}/{day.day:02}/{stem}.{_CLIP_EXTENSION}")
+
+
+def numbered(path: PurePosixPath, n: int) -> PurePosixPath:
+    """The `n`-th name for a file whose own is taken: `stem~n.ext`; a stem that ends in a mark gets this one instead.
+
+    A name over 255 bytes is shortened: whole characters go from the end of the camera's name, so that
+    the stamp and the mark stay readable. The shortened name then reads as of a camera of that shorter name.
+
+    Raises: ValueError where n is not 2 to 999,999,999, or nothing of the camera's name would be left.
+    """
+    if not 2 <= n <= 999_999_999:
+        raise ValueError(f"not the number of a further content: {n}")
+    stem, extension = os.path.splitext(path.name)
+    return path.with_name(_fitted(_COPY_AT_END.sub("", stem), f"~{n}{extension}"))
+
+
+def _fitted(stem: str, ending: str) -> str:
+    """Stem and ending as one name of at most 255 bytes."""
+    room = NAME_MAX_BYTES - len(os.fsencode(ending))
+    if len(os.fsencode(stem)) <= room:
+        return stem + ending
+    # A stem already marked (the keep of a `~2`) is cut before its stamp too.
+    mark = _COPY_AT_END.search(stem)
+    tail = mark[0] if mark else ""
+    stamped = _STAMP_AT_END.fullmatch(stem.removesuffix(tail))
+    head, stamp = stamped.groups() if stamped else (stem.removesuffix(tail), "")
+    room -= len(stamp) + len(tail)
+    while len(os.fsencode(head)) > max(room, 0):
+        head = head[:-1]
+    if not head:
+        raise ValueError(f"no room for a name that ends in {stamp}{tail}{ending}")
+    return f"{head}{stamp}{tail}{ending}"
+
+
+def doubts(name: ClipName, mtime_ns: int, now: float) -> tuple[str, ...]:
+    """Why the time in a name is not to be trusted, in words for people; empty where nothing speaks against it.
+
+    `now` is seconds since the epoch, `mtime_ns` the file's own time. Names carry local time without zone, so that
+    both are compared in the local time of this machine. An hour that summer time repeats is no doubt.
+    """
+    found = []
+    taken_at = name.taken_at
+    if taken_at - datetime.fromtimestamp(now) > _TRUSTED_SPAN:
+        found.append(f"its name says {taken_at}, more than a day in the future")
+    if taken_at.year < _FIRST_YEAR:
+        found.append(f"its name says {taken_at}, before {_FIRST_YEAR}")
+    try:
+        written_at = datetime.fromtimestamp(mtime_ns // 1_000_000_000)
+    except (ValueError, OverflowError, OSError):  # beyond the years Python or the C library can tell
+        return (*found, "the time the file was last written is no date")
+    if abs(written_at - taken_at) > _TRUSTED_SPAN:
+        found.append(f"its name says {taken_at}, but it was last written {written_at}")
+    return tuple(found)
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """The path as text that is safe on a terminal and in a log: control and undecodable characters escaped."""
+    text = os.fspath(path)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")

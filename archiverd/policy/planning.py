@@ -1,0 +1,138 @@
+"""What one run will do, and why: a value that is printed before it is carried out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from archiverd.policy.admission import Patience, quiet_s, unsettled
+from archiverd.policy.model import Discovery, FoundRecording, Recording, State
+
+
+class Action(StrEnum):
+    """What a run does about one recording."""
+
+    ARCHIVE = "archive"  # transcode, prove, publish, then let go of the source
+    DISPOSE = "dispose"  # the archive is committed: let go of the source
+    WAIT = "wait"  # too young
+    KEEP = "keep"  # archived and protected: the source stays
+    LEAVE = "leave"  # quarantined: somebody has to look
+
+    @property
+    def changes_something(self) -> bool:
+        return self in (Action.ARCHIVE, Action.DISPOSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One recording in a plan. `found` is None where only the catalog still knows of it."""
+
+    path: PurePosixPath
+    camera: str
+    size: int  # bytes, of the clip
+    action: Action
+    reason: str
+    found: FoundRecording | None
+    known: Recording | None
+    snapshots: int = 0
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run is to go."""
+
+    patience: Patience
+    newest_first: bool = False
+    again: bool = False  # archive anew what is archived already
+    delete: bool = False  # sources are deleted, not moved to the trash
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """The whole of a run, in the order it is carried out."""
+
+    items: tuple[Planned, ...]
+    ignored: Mapping[str, int]  # what is left alone in the source tree, by reason
+    orphans: tuple[PurePosixPath, ...]  # snapshots without a recording; left alone
+    delete: bool
+
+    def of(self, action: Action) -> tuple[Planned, ...]:
+        return tuple(item for item in self.items if item.action is action)
+
+    @property
+    def work(self) -> tuple[Planned, ...]:
+        """The items that change something."""
+        return tuple(item for item in self.items if item.action.changes_something)
+
+    def totals(self) -> dict[Action, tuple[int, int]]:
+        """Recordings and bytes for each action."""
+        return {action: (len(found), sum(item.size for item in found)) for action in Action if (found := self.of(action))}
+
+
+def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, now: float) -> RunPlan:
+    """Plan a run over what was found and what the catalog knows; `now` in seconds since the epoch."""
+    rows: dict[PurePosixPath, list[Recording]] = {}
+    for recording in known:
+        rows.setdefault(recording.path, []).append(recording)
+    items = [_plan_found(found, rows.get(found.clip.path, []), manner, now) for found in discovery.recordings]
+    seen = {(found.clip.path, found.clip.fingerprint) for found in discovery.recordings}
+    unfinished = (row for rows_of_path in rows.values() for row in rows_of_path if row.state is State.ARCHIVED)
+    items += [
+        Planned(
+            row.path, row.name.camera, row.fingerprint.size, Action.DISPOSE,
+            "its disposal was begun and not finished", None, row,
+        )
+        for row in unfinished
+        if (row.path, row.fingerprint) not in seen
+    ]  # fmt: skip
+    items.sort(key=_age, reverse=manner.newest_first)
+    ignored = Counter(discovery.ignored)
+    return RunPlan(
+        tuple(items), dict(sorted(ignored.items())), tuple(orphan.path for orphan in discovery.orphans), manner.delete
+    )
+
+
+def _age(item: Planned) -> tuple[str, PurePosixPath]:
+    name = item.found.clip.name if item.found else item.known.name if item.known else None
+    return (name.taken_at.isoformat() if name else "", item.path)
+
+
+def _plan_found(found: FoundRecording, rows: list[Recording], manner: Manner, now: float) -> Planned:
+    row = next((row for row in rows if row.fingerprint == found.clip.fingerprint), None)
+    action, reason = _decide(found, row, manner, now)
+    return Planned(
+        found.clip.path, found.clip.name.camera, found.clip.fingerprint.size, action, reason, found, row,
+        len(found.snapshots), found.doubts,
+    )  # fmt: skip
+
+
+def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: float) -> tuple[Action, str]:
+    if row is None:
+        return _when_settled(found, now, manner, now, "new")
+    match row.state:
+        case State.ARCHIVED | State.DONE if manner.again:
+            return Action.ARCHIVE, "archived already; again, as asked"
+        case State.ARCHIVED | State.DONE if found.protected:
+            return Action.KEEP, "archived; protected by its .keep file"
+        case State.ARCHIVED:
+            return Action.DISPOSE, "archived; " + (row.reason or "its source is still here")
+        case State.DONE:
+            return Action.DISPOSE, "archived and let go of, but its source stands again"
+        case State.QUARANTINED:
+            return Action.LEAVE, f"quarantined: {row.reason}"
+        case State.ACTIVE | State.PUBLISHING:
+            return Action.ARCHIVE, "its job was interrupted"
+        case State.WAITING | State.GONE:
+            return _when_settled(found, row.seen_at, manner, now, row.reason)
+
+
+def _when_settled(
+    found: FoundRecording, seen_at: float, manner: Manner, now: float, reason: str
+) -> tuple[Action, str]:
+    quiet = quiet_s(found.clip.fingerprint.mtime_ns / 1e9, seen_at, now)
+    waiting = unsettled(quiet, manner.patience)
+    return (Action.WAIT, waiting.reason) if waiting else (Action.ARCHIVE, reason)

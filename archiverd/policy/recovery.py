@@ -1,0 +1,66 @@
+"""What to do about the traces of a process that died: pure, one trace at a time."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from archiverd.policy.model import Recording, State
+from archiverd.policy.naming import PartName
+
+CRASH_LIMIT = 5  # deaths in a row while working on one recording, until it is thought to be the cause
+
+
+class Trace(StrEnum):
+    """What becomes of a recording whose job died."""
+
+    REDO = "redo"  # back to waiting; its part is worth nothing
+    QUARANTINE = "quarantine"  # it has taken the process down too often
+    FINISH = "finish"  # its archive stands as committed: sync it and go on
+
+
+class Aside(StrEnum):
+    """What becomes of a `.gone` file."""
+
+    PUT_BACK = "put back"
+    FINISH = "finish"  # its name is taken by now: the disposal of its recording goes on from where it stands
+    LEAVE = "leave"  # nobody knows its name
+
+
+def after_death(recording: Recording, *, archive_stands: bool) -> Trace:
+    """A recording found ACTIVE or PUBLISHING at a start: its job died with the process.
+
+    `archive_stands`: a file of exactly the committed size and SHA-256 stands under the committed name.
+    """
+    if recording.state is State.PUBLISHING and archive_stands:
+        return Trace.FINISH
+    if recording.crashes + 1 >= CRASH_LIMIT:
+        return Trace.QUARANTINE
+    return Trace.REDO
+
+
+def removable_part(part: PartName, catalog_id: str) -> bool:
+    """Whether a part found at a start, under the lock, may go: it is of this catalog, so no job can own it."""
+    return part.catalog == catalog_id
+
+
+def owner_of_gone(job: str) -> tuple[str, int | None]:
+    """The job a `.gone` name speaks of, and the place of the snapshot among its recording's; None for the clip."""
+    owner, _, number = job.partition(SNAPSHOT_MARK)
+    return owner, int(number) if number.isdigit() else None
+
+
+def snapshot_job(job: str, number: int) -> str:
+    """The name part of a snapshot that is set aside: its recording's job, and its place there."""
+    return f"{job}{SNAPSHOT_MARK}{number}"
+
+
+SNAPSHOT_MARK = "s"  # no hexadecimal digit, so that it can't be part of a job
+
+
+def aside_step(owner: Recording | None, *, name_free: bool) -> Aside:
+    """A `.gone` file found at a start, of which `owner` is the recording whose job set it aside."""
+    if owner is None:
+        return Aside.LEAVE
+    if name_free or owner.state is not State.ARCHIVED:
+        return Aside.PUT_BACK
+    return Aside.FINISH

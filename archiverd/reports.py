@@ -1,0 +1,287 @@
+"""What people read: plans, summaries, the state of things, the story of one file. As text, and as JSON."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from archiverd.policy.model import Event, Recording, State
+from archiverd.policy.naming import NotAClip, parse_clip_name, printable
+from archiverd.policy.planning import Action, Planned, RunPlan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from archiverd.storage.catalog import Catalog
+
+JsonObject = dict[str, Any]  # Any: what json.dumps takes
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_LISTED = 10  # troubles named one by one in a status
+
+_NEXT = {
+    State.WAITING: "It is archived when its time has come, by the next run.",
+    State.ACTIVE: "It is being worked on.",
+    State.PUBLISHING: "Its archive is being given its name.",
+    State.ARCHIVED: "Its archive is committed; its source goes with the next run, unless it is protected.",
+    State.DONE: "Nothing: it is archived and its source was let go of.",
+    State.QUARANTINED: "Nothing, until somebody looks: it stays where it is, and nothing removes it.",
+    State.GONE: "Nothing: its source went away before it was archived.",
+}
+
+
+def size_text(size: float) -> str:
+    """Bytes as people read them, in powers of 1024."""
+    for unit in _UNITS[:-1]:
+        if abs(size) < 1024:  # noqa: PLR2004  (the base of the units)
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_UNITS[-1]}"
+
+
+def time_text(seconds: float) -> str:
+    """A moment in local time."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def span_text(seconds: float) -> str:
+    """A duration, to the second."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def share_text(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "-"
+
+
+# -- plans ------------------------------------------------------------------------------------------------
+
+
+def plan_table(plan: RunPlan) -> Table:
+    """The plan, a line for each recording that is not merely left."""
+    table = _table("action", "recording", "size", "snapshots", "why")
+    for item in plan.items:
+        doubts = f" ({'; '.join(item.doubts)})" if item.doubts else ""
+        _row(
+            table, item.action, printable(item.path), size_text(item.size), str(item.snapshots or ""),
+            item.reason + doubts,
+        )  # fmt: skip
+    return table
+
+
+def plan_lines(plan: RunPlan) -> list[str]:
+    """The totals of a plan, and what is left alone."""
+    lines = [
+        f"{_PLANNED[action]}: {files} recording{'' if files == 1 else 's'}, {size_text(size)}"
+        for action, (files, size) in plan.totals().items()
+    ]
+    if plan.work:
+        end = "deleted" if plan.delete else "moved to the trash"
+        lines.append(f"Sources and their snapshots are {end} once their archives are proven.")
+    if plan.orphans:
+        lines.append(f"Snapshots without a recording, left alone: {len(plan.orphans)}")
+    lines += [f"Left alone, {reason}: {count}" for reason, count in plan.ignored.items()]
+    return lines or ["There is nothing here."]
+
+
+_PLANNED = {
+    Action.ARCHIVE: "To archive",
+    Action.DISPOSE: "Archived, source to go",
+    Action.WAIT: "Too young",
+    Action.KEEP: "Archived and protected",
+    Action.LEAVE: "Quarantined",
+}
+
+
+def plan_json(plan: RunPlan) -> JsonObject:
+    return {
+        "items": [_planned_json(item) for item in plan.items],
+        "totals": {action: {"recordings": n, "bytes": size} for action, (n, size) in plan.totals().items()},
+        "ignored": dict(plan.ignored),
+        "orphans": [printable(path) for path in plan.orphans],
+        "sources": "delete" if plan.delete else "trash",
+    }
+
+
+def _planned_json(item: Planned) -> JsonObject:
+    return {
+        "path": printable(item.path),
+        "camera": printable(item.camera),
+        "bytes": item.size,
+        "snapshots": item.snapshots,
+        "action": item.action,
+        "reason": item.reason,
+        "doubts": list(item.doubts),
+    }
+
+
+# -- recordings -------------------------------------------------------------------------------------------
+
+
+def recording_json(recording: Recording) -> JsonObject:
+    receipt = recording.receipt
+    return {
+        "path": printable(recording.path),
+        "camera": printable(recording.name.camera),
+        "taken_at": recording.name.taken_at.isoformat(),
+        "bytes": recording.fingerprint.size,
+        "state": recording.state,
+        "reason": recording.reason,
+        "attempts": recording.attempts,
+        "archive": _path_json(recording.archive),
+        "disposed_to": _path_json(recording.disposed_to),
+        "snapshots": [
+            {"path": printable(s.path), "disposed": s.disposed, "disposed_to": _path_json(s.disposed_to)}
+            for s in recording.snapshots
+        ],
+        "receipt": None if receipt is None else asdict(receipt),
+    }
+
+
+def _path_json(path: PurePosixPath | None) -> str | None:
+    return None if path is None else printable(path)
+
+
+def list_table(recordings: Iterable[Recording]) -> Table:
+    table = _table("taken at", "camera", "state", "size", "archive", "recording", "why")
+    for recording in recordings:
+        archived = size_text(recording.archive_size) if recording.receipt else ""
+        _row(
+            table, recording.name.taken_at.isoformat(sep=" "), printable(recording.name.camera), recording.state,
+            size_text(recording.fingerprint.size), archived, printable(recording.path), recording.reason,
+        )  # fmt: skip
+    return table
+
+
+# -- status -----------------------------------------------------------------------------------------------
+
+
+def status_json(catalog: Catalog, roots: Mapping[str, Path]) -> JsonObject:
+    """Queue, totals, and what needs somebody to look."""
+    archived, before, after = catalog.archived_totals()
+    troubled = catalog.recordings((State.QUARANTINED,))
+    waiting = catalog.recordings((State.WAITING, State.ACTIVE, State.PUBLISHING))
+    return {
+        "catalog": catalog.id,
+        "roots": {tree: str(path) for tree, path in roots.items()},
+        "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
+        "archived": {"recordings": archived, "source_bytes": before, "archive_bytes": after},
+        "waiting": [{"path": printable(row.path), "reason": row.reason} for row in waiting],
+        "quarantined": [{"path": printable(row.path), "reason": row.reason} for row in troubled],
+    }
+
+
+def status_lines(status: JsonObject) -> list[str]:
+    archived = status["archived"]
+    lines = [f"{tree:8} {path}" for tree, path in status["roots"].items()]
+    lines += [f"{state:12} {n['recordings']:6}  {size_text(n['bytes'])}" for state, n in status["states"].items()]
+    lines.append(
+        f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
+        f"{size_text(archived['archive_bytes'])} ({share_text(archived['archive_bytes'], archived['source_bytes'])})"
+    )
+    for title, key in (("Waiting", "waiting"), ("Quarantined", "quarantined")):
+        rows: Sequence[JsonObject] = status[key]
+        if rows:
+            lines.append(f"{title}:")
+            lines += [f"  {row['path']}: {row['reason']}" for row in rows[:_LISTED]]
+        if len(rows) > _LISTED:
+            lines.append(f"  and {len(rows) - _LISTED} more (archiverd list --state {key})")
+    return lines
+
+
+# -- why --------------------------------------------------------------------------------------------------
+
+
+def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
+    """The story of one recording, in order, and what comes next."""
+    lines = [
+        f"{printable(recording.path)}: {recording.state}" + (f", {recording.reason}" if recording.reason else ""),
+        f"  camera {printable(recording.name.camera)}, taken at {recording.name.taken_at}, "
+        f"{size_text(recording.fingerprint.size)}",
+    ]
+    lines += [f"  snapshot {printable(s.path)}{_went_to(s.disposed, s.disposed_to)}" for s in recording.snapshots]
+    receipt = recording.receipt
+    if receipt is not None and recording.archive is not None:
+        lines.append(
+            f"  archive {printable(recording.archive)}: {receipt.kind}, {size_text(receipt.archive.size)} "
+            f"({share_text(receipt.archive.size, receipt.source.size)}), sha256 {receipt.archive_sha256}"
+        )
+        if receipt.encoder:
+            lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}, {receipt.encoder}")
+        lines += [f"  checked: {check}" for check in receipt.checks]
+    if recording.disposed_to is not None:
+        lines.append(f"  source in the trash as {printable(recording.disposed_to)}")
+    lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
+    lines.append(f"  Next: {_NEXT[recording.state]}")
+    return lines
+
+
+def _went_to(disposed: bool, place: PurePosixPath | None) -> str:
+    if not disposed:
+        return ""
+    return " (deleted)" if place is None else f" (in the trash as {printable(place)})"
+
+
+def unknown_lines(path: Path) -> list[str]:
+    """What can be said of a file the catalog does not know."""
+    name = parse_clip_name(path.name)
+    lines = [f"{printable(path)}: not in the catalog"]
+    if isinstance(name, NotAClip):
+        lines.append(f"  It is not a recording: {name.reason}. archiverd leaves it alone.")
+    elif os.path.lexists(path):
+        lines.append("  Its name is that of a recording. The next run looks at it, if it lies below YYYY/MM/DD.")
+    else:
+        lines.append("  There is no such file either.")
+    return lines
+
+
+# -- summaries --------------------------------------------------------------------------------------------
+
+
+def summary_lines(
+    outcomes: Sequence[tuple[str, str, PurePosixPath, int, int]], waiting: int, elapsed_s: float
+) -> list[str]:
+    """The end of a run. Each outcome is (result, reason, path, bytes before, bytes of its archive)."""
+    counts = Counter(result for result, *_ in outcomes)
+    made = [row for row in outcomes if row[4]]
+    before, after = sum(row[3] for row in made), sum(row[4] for row in made)
+    lines = [f"{result}: {count}" for result, count in sorted(counts.items())]
+    if made:
+        lines.append(
+            f"{len(made)} archived: {size_text(before)} as {size_text(after)} ({share_text(after, before)})"
+        )  # fmt: skip
+    lines += [
+        f"  {result} {printable(path)}: {reason}" for result, reason, path, *_ in outcomes if result in _TOLD_ONE_BY_ONE
+    ]
+    if waiting:
+        lines.append(f"Too young, for a later run: {waiting}")
+    lines.append(f"Took {span_text(elapsed_s)}.")
+    return lines
+
+
+_TOLD_ONE_BY_ONE = frozenset({"failed", "quarantined", "verbatim", "waiting", "gone", "kept"})
+
+
+def _table(*columns: str) -> Table:
+    from rich import box  # noqa: PLC0415  (rich is loaded only where it is shown)
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column, justify="right" if column in ("size", "archive", "snapshots") else "left", overflow="fold"
+        )
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    """Add a row of plain text: a name may hold what rich would take for markup."""
+    from rich.text import Text  # noqa: PLC0415
+
+    table.add_row(*(Text(cell) for cell in cells))

@@ -1,0 +1,159 @@
+"""Scanner: what stands in the trees, and what a process that died has left there."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import assert_never
+
+from archiverd.policy import naming
+from archiverd.policy.model import Discovery, Recording, State, Tree
+from archiverd.policy.recovery import Aside, Trace, after_death, aside_step, owner_of_gone, removable_part
+from archiverd.policy.stop import StopToken
+from archiverd.storage.catalog import Catalog
+from archiverd.storage.discovery import FileDiscovery
+from archiverd.storage.file_manager import FileManager
+
+log = logging.getLogger(__name__)
+
+
+class Scanner:
+    """Looks through the trees of one catalog, under their locks."""
+
+    def __init__(
+        self, catalog: Catalog, files: FileManager, discoveries: dict[Tree, FileDiscovery], stop: StopToken,
+        clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._catalog = catalog
+        self._files = files
+        self._discoveries = discoveries
+        self._stop = stop
+        self._clock = clock
+
+    def scan(self) -> Discovery:
+        """What stands in the source tree."""
+        return self._discoveries[Tree.SOURCE].scan()
+
+    # -- recovery -----------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Bring the trees and the catalog together again after a death of the process; harmless after none.
+
+        Jobs first: what their parts and set-aside files mean depends on what becomes of them.
+        """
+        for recording in self._catalog.recordings((State.ACTIVE, State.PUBLISHING)):
+            self._stop.check()
+            self._recover_job(recording)
+        for tree in Tree:
+            self._recover_leftovers(tree, self._discoveries[tree].scan_leftovers())
+
+    def _recover_job(self, recording: Recording) -> None:
+        stands = recording.state is State.PUBLISHING and self._stands(recording)
+        now, name = self._clock(), naming.printable(recording.path)
+        match after_death(recording, archive_stands=stands):
+            case Trace.FINISH:
+                assert recording.archive is not None, "a recording being published has the name of its archive"
+                assert recording.receipt is not None, "and its receipt"
+                self._files.sync_file(Tree.ARCHIVE, recording.archive)
+                receipt = replace(recording.receipt, committed_at=now)
+                self._catalog.archived(recording, receipt, "its archive was found published after a restart", now)
+                log.info("%s: its archive was published just before the process died; it stands", name)
+            case Trace.QUARANTINE:
+                reason = f"the process died {recording.crashes + 1} times in a row while working on it"
+                self._catalog.quarantine(recording, reason, now)
+                log.error("%s: quarantined, it stays where it is: %s", name, reason)
+            case Trace.REDO:
+                self._catalog.crashed(recording, now)
+                log.warning("%s: the process died while working on it; it is done again", name)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _stands(self, recording: Recording) -> bool:
+        """Whether a file of exactly the committed size and content stands under the committed name."""
+        if recording.archive is None:
+            return False
+        status = self._files.status(Tree.ARCHIVE, recording.archive)
+        if status is None or status.st_size != recording.archive_size:
+            return False
+        try:
+            with self._files.opened(Tree.ARCHIVE, recording.archive) as handle:
+                return self._files.sha256(handle, self._stop) == recording.archive_sha256
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINVAL, errno.ELOOP):
+                return False
+            raise
+
+    def _recover_leftovers(self, tree: Tree, leftovers: Iterable[PurePosixPath]) -> None:
+        owners = {row.job: row for row in self._catalog.recordings() if row.job}
+        for path in leftovers:
+            self._stop.check()
+            part = naming.parse_part_name(path.name)
+            if part is None:
+                self._recover_aside(tree, path, owners)
+            elif removable_part(part, self._catalog.id):
+                self._files.remove_part(tree, path)
+                log.info("%s: a part of a job that died; removed", naming.printable(path))
+            else:
+                log.warning(
+                    "%s: a part of another catalog in the %s tree; left alone", naming.printable(path), tree
+                )  # fmt: skip
+
+    def _recover_aside(self, tree: Tree, path: PurePosixPath, owners: dict[str, Recording]) -> None:
+        job, number = owner_of_gone(naming.parse_gone_name(path.name) or "")
+        owner = owners.get(job)
+        origin = _origin(owner, tree, number)
+        free = origin is not None and self._files.status(tree, origin) is None
+        match aside_step(owner if origin is not None else None, name_free=free):
+            case Aside.PUT_BACK:
+                assert origin is not None, "a file with an owner has a name to go back to"
+                back = self._files.put_back(tree, path, origin)
+                log.info("%s: was set aside by a job that died; put back", naming.printable(back))
+            case Aside.FINISH:
+                log.info("%s: its disposal goes on", naming.printable(path))
+            case Aside.LEAVE:
+                log.warning(
+                    "%s: set aside by a job nobody knows, its name is lost; left where it is (see `why`)",
+                    naming.printable(path),
+                )
+            case unreachable:
+                assert_never(unreachable)
+
+
+def _origin(owner: Recording | None, tree: Tree, number: int | None) -> PurePosixPath | None:
+    """The name a set-aside file had: the recording's, its snapshot's, or its archive's."""
+    if owner is None:
+        return None
+    if tree is Tree.ARCHIVE:
+        return naming.archive_path(owner.name, owner.path.name)
+    if number is None:
+        return owner.path
+    return owner.snapshots[number].path if number < len(owner.snapshots) else None
+
+
+def discoveries(
+    roots: dict[Tree, Path], state_dir: Path, snapshot_window_s: float, now: Callable[[], float]
+) -> dict[Tree, FileDiscovery]:
+    """One FileDiscovery for each tree; none descends into another's root."""
+    return {
+        tree: FileDiscovery(
+            root,
+            exclude=[other for other in (*roots.values(), state_dir) if other != root],
+            snapshot_window_s=snapshot_window_s,
+            now=now,
+        )
+        for tree, root in roots.items()
+    }
+
+
+def relative_to_root(path: Path, roots: dict[Tree, Path]) -> tuple[Tree, PurePosixPath] | None:
+    """Which tree a path lies in, and where below its root; None for a path in none. The innermost root wins."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow a symlink the user asks about)
+    inside = [(tree, root) for tree, root in roots.items() if absolute.is_relative_to(root)]
+    if not inside:
+        return None
+    tree, root = max(inside, key=lambda pair: len(pair[1].parts))
+    return tree, PurePosixPath(absolute.relative_to(root))

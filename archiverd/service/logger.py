@@ -1,0 +1,282 @@
+"""Logger: the log file that turns over, the console beside the progress display, and lines nobody can forge.
+
+File names come from whoever may upload. Each message therefore stays on one line, whatever its names contain, and
+lines that continue a message (tracebacks) are indented: no name can make something that looks like a log line.
+A log that cannot be written stops nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import logging.handlers
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TextIO
+
+ROOT_LOGGER = "archiverd"
+LOG_FILE_BYTES = 4 * 1024 * 1024
+LOG_FILES_KEPT = 5
+LOG_FILE_MODE = 0o640
+
+# What moves the cursor, ends a line or turns the reading direction, and the bytes of names that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Display(Protocol):
+    """What shows something that must stay below the log: it takes the log's lines and puts them above."""
+
+    def print_above(self, text: str) -> None:
+        """Write these lines (no final newline) above the display. Any thread; never raises for a broken stream."""
+
+
+def one_line(text: str) -> str:
+    """The text with everything escaped that could end its line, steer a terminal or fail to encode."""
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if "\udc80" <= character <= "\udcff":  # surrogateescape: one byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def goes_to_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """Whether what is written to this stream reaches the journal. Source: systemd.exec(5), JOURNAL_STREAM."""
+    if stream is None:
+        return False
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+class LineFormatter(logging.Formatter):
+    """`2026-07-30T12:34:56.123+02:00 INFO archiverd.cleaner: message`, further lines indented by two spaces.
+
+    The time is local, with its offset from UTC. For the journal there is no time, and `<N>` stands before each line.
+    """
+
+    def __init__(self, *, journal: bool = False) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = f"{record.levelname} {record.name}: {one_line(record.getMessage())}"
+        further = [f"  {one_line(line)}" for line in self._continuation(record)]
+        if self._journal:
+            return "\n".join(f"<{_priority(record.levelno)}>{line}" for line in (message, *further))
+        stamp = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        return "\n".join((f"{stamp} {message}", *further))
+
+    def _continuation(self, record: logging.LogRecord) -> list[str]:
+        lines: list[str] = []
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).split("\n")
+        if record.stack_info:
+            lines += self.formatStack(record.stack_info).split("\n")
+        return lines
+
+
+def _priority(level: int) -> int:
+    """The syslog priority of a level of logging. Source: sd-daemon(3)."""
+    for least, priority in ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6)):
+        if level >= least:
+            return priority
+    return 7
+
+
+class ThreadSafeStreamHandler(logging.StreamHandler[TextIO]):
+    """Whole lines to a stream, or above the display that is shown on it.
+
+    While `display` is set it does the writing, under its own lock, so that bars and lines never mix. A stream that
+    is closed, full or broken never raises: the lines lost are counted in `failures`, and stderr is told once.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, display: Display | None = None) -> None:
+        super().__init__(stream)
+        self.display = display
+        self.failures = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        display = self.display
+        if display is None:
+            super().emit(record)
+            return
+        try:
+            display.print_above(self.format(record))
+        except (OSError, ValueError, TypeError, KeyError):  # a broken stream, or arguments that do not fit the message
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name is logging's)
+        self.failures += 1
+        if self.failures == 1:
+            _say_lost(record, sys.exc_info()[1])
+
+    def flush(self) -> None:
+        # Also called when logging shuts down; what could not be written was counted when it was emitted.
+        with contextlib.suppress(OSError, ValueError):
+            super().flush()
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """The log file. Tells its owner once when a line cannot be written, and goes on trying."""
+
+    def __init__(self, path: Path, on_failure: Callable[[str, logging.LogRecord], None]) -> None:
+        self.failures = 0
+        self._on_failure = on_failure
+        super().__init__(
+            path, maxBytes=LOG_FILE_BYTES, backupCount=LOG_FILES_KEPT, encoding="utf-8", errors="backslashreplace"
+        )
+
+    def _open(self) -> io.TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", errors="backslashreplace", opener=_open_log)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the name is logging's)
+        error = sys.exc_info()[1]
+        self.failures += 1
+        if self.failures > 1:
+            return
+        if isinstance(error, OSError):
+            self._on_failure(_reason(error), record)
+            return
+        _say_lost(record, error)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk: what it would not take was counted when it was emitted
+            super().close()
+
+
+def _open_log(path: str, flags: int) -> int:
+    # The log may stand where uploads arrive: a link planted under its name must not turn it onto another file.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY, LOG_FILE_MODE)
+
+
+class Logger:
+    """Sets up the `archiverd` logger with a console and, where asked for, a log file; undoes it at the end.
+
+    `level` is what the file takes, `console_level` what the console takes (the same unless given). A file that
+    cannot be opened or written is named once, with the reason, and the console takes its level over. Start and
+    close from one thread; log from any.
+    """
+
+    def __init__(
+        self,
+        level: int,
+        log_file: Path | None = None,
+        *,
+        display: Display | None = None,
+        console_level: int | None = None,
+        stream: TextIO | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._level = level
+        self._log_file = log_file
+        self._display = display
+        self._console_level = level if console_level is None else console_level
+        self._stream = stream
+        self._environ = environ
+        self._console: ThreadSafeStreamHandler | None = None
+        self._file: _LogFile | None = None
+        self._undo = contextlib.ExitStack()
+
+    def __enter__(self) -> Logger:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Attach the handlers. Raises nothing for a log file that will not do."""
+        logger = logging.getLogger(ROOT_LOGGER)
+        self._undo.callback(_restore, logger, logger.level, logger.propagate)
+        logger.setLevel(min(self._level, self._console_level))
+        logger.propagate = False
+        self._console = self._open_console()
+        self._attach(self._console)
+        if self._log_file is not None:
+            self._open_file(self._log_file)
+
+    def close(self) -> None:
+        """Detach and close the handlers, and leave the logger as it was. A second call does nothing."""
+        self._undo.close()
+        self._console = None
+        self._file = None
+
+    @contextlib.contextmanager
+    def below(self, display: Display) -> Iterator[None]:
+        """Show this display below the console's lines, until the end of the `with`."""
+        if self._console is None:
+            raise ValueError("the Logger is not started")
+        console, before = self._console, self._console.display
+        console.display = display
+        try:
+            yield
+        finally:
+            console.display = before
+
+    def _open_console(self) -> ThreadSafeStreamHandler:
+        console = ThreadSafeStreamHandler(self._stream, display=self._display)
+        console.setLevel(self._console_level)
+        console.setFormatter(LineFormatter(journal=goes_to_journal(console.stream, self._environ)))
+        return console
+
+    def _open_file(self, path: Path) -> None:
+        try:
+            self._file = _LogFile(path, self._fall_back)
+        except OSError as error:
+            self._fall_back(_reason(error), None)
+            return
+        self._file.setLevel(self._level)
+        self._file.setFormatter(LineFormatter())
+        self._attach(self._file)
+
+    def _attach(self, handler: logging.Handler) -> None:
+        logger = logging.getLogger(ROOT_LOGGER)
+        logger.addHandler(handler)
+        self._undo.callback(handler.close)
+        self._undo.callback(logger.removeHandler, handler)
+
+    def _fall_back(self, reason: str, lost: logging.LogRecord | None) -> None:
+        console = self._console
+        if console is None:
+            return
+        # Given to the console alone: the file would only fail once more.
+        warning = "log file %s cannot be written: %s; the console takes its lines"
+        values = (self._log_file, reason)
+        console.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, warning, values, None))
+        if lost is not None and lost.levelno < console.level:
+            console.handle(lost)
+        console.setLevel(min(self._level, self._console_level))
+
+
+def _restore(logger: logging.Logger, level: int, propagate: bool) -> None:
+    logger.setLevel(level)
+    logger.propagate = propagate
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"
+
+
+def _say_lost(record: logging.LogRecord, error: BaseException | None) -> None:
+    stream: TextIO | None = sys.stderr  # None when the process was started with descriptor 2 closed
+    if stream is None:
+        return
+    origin = f"{Path(record.pathname).name}:{record.lineno}"
+    with contextlib.suppress(OSError, ValueError):
+        stream.write(one_line(f"archiverd: a line of the log is lost: {_reason(error)} (logged at {origin})") + "\n")
+        stream.flush()

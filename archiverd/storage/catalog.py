@@ -1,0 +1,583 @@
+"""The catalog: index and journal of every recording, in one SQLite file. The only SQL of the program.
+
+The trees are the truth and the catalog can be lost; what it saves is work, and it remembers why. Every step of
+a recording is committed here before or after the step on disk, as `docs/design/crash-table.md` lists.
+
+Paths are stored as bytes (`os.fsencode`), for names need not be UTF-8. The journal is SQLite's rollback journal
+with `synchronous=EXTRA`: a power cut undoes no commit (`FULL` does not sync the directory after the journal is
+unlinked, so an old journal can come back), and a full file system gives an error where WAL's shared memory
+gives SIGBUS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
+
+from archiverd.errors import ArchiverError, ResourceError, StartupError
+from archiverd.policy.model import (
+    ArchiveKind,
+    ClipName,
+    Event,
+    Fingerprint,
+    FoundFile,
+    FoundRecording,
+    Receipt,
+    Recording,
+    Snapshot,
+    State,
+)
+
+FILE_NAME = "catalog.sqlite"
+
+_APPLICATION_ID = 0x61726368  # "arch"
+
+# Each entry brings the schema from the version of its index to the next. Never change one that was released.
+_MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE recording (
+        id INTEGER PRIMARY KEY,
+        path BLOB NOT NULL,
+        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        camera BLOB NOT NULL, taken_at TEXT NOT NULL, copy INTEGER NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL,
+        not_before REAL NOT NULL, seen_at REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0,
+        job TEXT NOT NULL DEFAULT '',
+        archive BLOB, archive_sha256 TEXT NOT NULL DEFAULT '', archive_size INTEGER NOT NULL DEFAULT 0,
+        receipt TEXT,
+        disposed_to BLOB,
+        UNIQUE (path, ino, size, mtime_ns)
+    ) STRICT;
+    CREATE INDEX recording_by_state ON recording (state, taken_at);
+    CREATE INDEX recording_by_archive ON recording (archive) WHERE archive IS NOT NULL;
+    CREATE INDEX recording_by_disposed_to ON recording (disposed_to) WHERE disposed_to IS NOT NULL;
+    CREATE TABLE snapshot (
+        id INTEGER PRIMARY KEY,
+        recording INTEGER NOT NULL REFERENCES recording (id) ON DELETE CASCADE,
+        path BLOB NOT NULL,
+        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        disposed INTEGER NOT NULL DEFAULT 0,
+        disposed_to BLOB,
+        UNIQUE (path, ino, size, mtime_ns)
+    ) STRICT;
+    CREATE INDEX snapshot_by_recording ON snapshot (recording);
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY,
+        recording INTEGER NOT NULL REFERENCES recording (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX history_by_recording ON history (recording, id);
+    """,
+)
+
+
+class ClaimLostError(ArchiverError):
+    """A recording was not in the state its owner left it in: somebody else moved it."""
+
+
+class Catalog:
+    """One connection to the catalog file; belongs to the thread that opened it.
+
+    Raises, from any method: ResourceError when the disk under the catalog fails or is full; StartupError when
+    the file is not a catalog, is damaged, or is of a newer version.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, new_id: str | None = None) -> None:
+        self.path = path
+        self.id = ""
+        self._read_only = read_only
+        self._new_id = new_id
+
+    def __enter__(self) -> Self:
+        with self._faults():
+            self._connection = self._connect()
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+        return self
+
+    @classmethod
+    def to_read(cls, path: Path) -> AbstractContextManager[Catalog]:
+        """A catalog to ask questions of, whose file is not written to.
+
+        Where a process died within a commit, SQLite must first take that commit back; this is then done in a copy.
+        """
+        return _reading(cls, path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    # -- opening ------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            # `as_uri` escapes what would otherwise be a query or a fragment in the path.
+            connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        else:
+            created = not self.path.exists()
+            if created:
+                # SQLite makes its file world-readable; where people walked by is nobody's business.
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640))
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=10)
+            if created:
+                _sync_directory(self.path.parent)
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        if not self._read_only:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = EXTRA")
+            self._migrate()
+        version = self._version()
+        if version != len(_MIGRATIONS):
+            raise StartupError(
+                f"{self.path}: the catalog has schema {version}, this archiverd knows {len(_MIGRATIONS)}",
+                advice="Use the archiverd that wrote it, or move the file aside: it is made anew from the trees",
+            )
+        row = connection.execute("SELECT value FROM about WHERE key = 'id'").fetchone()
+        if row is None:
+            raise StartupError(f"{self.path}: the catalog has no id", advice="Move the file aside: it is made anew")
+        self.id = str(row["value"])
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            version = self._version()
+            for number in range(version, len(_MIGRATIONS)):
+                for statement in _MIGRATIONS[number].split(";\n"):
+                    if statement.strip():
+                        self._connection.execute(statement)
+            if version == 0:
+                identity = self._new_id or secrets.token_hex(4)
+                self._connection.execute("INSERT INTO about VALUES ('id', ?)", (identity,))
+                self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            if version < len(_MIGRATIONS):
+                self._connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One write transaction: all of it is committed, or none."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours: the disk's faults pause the work, a damaged file is told as such."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise ResourceError(
+                f"{self.path}: the catalog can't be used: {error}",
+                advice="Look at the disk that holds it: space, rights, and whether it is mounted read-only",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise StartupError(
+                f"{self.path}: the catalog is damaged: {error}",
+                advice="Move the file aside: it is made anew from the trees, and no recording is lost by that",
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._faults(), self._transaction():
+            yield self._connection
+
+    # -- offers and claims --------------------------------------------------------------------------------
+
+    def offer(self, found: FoundRecording, now: float, *, reason: str) -> Recording:
+        """Enter a recording seen in the source tree, with its snapshots, and return its row.
+
+        The same path with another fingerprint is another recording, whatever became of the first: a row that
+        still waits is brought up to date, one that was quarantined or lost is closed, one that was archived
+        keeps its receipt.
+        """
+        clip = found.clip
+        with self._writing() as connection:
+            row = self._find(clip)
+            if row is None:
+                row = self._enter(clip, now, reason)
+            elif row["state"] == State.GONE:
+                self._set(row["id"], State.WAITING, "the source is there again", now)
+            for snapshot in found.snapshots:
+                _attach(connection, row["id"], snapshot)
+            return self._load(row["id"])
+
+    def _find(self, clip: FoundFile) -> sqlite3.Row | None:
+        mark = clip.fingerprint
+        found: sqlite3.Row | None = self._connection.execute(
+            "SELECT * FROM recording WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
+            (os.fsencode(clip.path), mark.ino, mark.size, mark.mtime_ns),
+        ).fetchone()
+        return found
+
+    def _enter(self, clip: FoundFile, now: float, reason: str) -> sqlite3.Row:
+        """Make the row of a content of a path that was not seen before."""
+        path, mark, name = os.fsencode(clip.path), clip.fingerprint, clip.name
+        waiting = self._connection.execute(
+            "SELECT id FROM recording WHERE path = ? AND state = ?", (path, State.WAITING)
+        ).fetchone()
+        if waiting is not None:
+            self._connection.execute(
+                "UPDATE recording SET ino = ?, size = ?, mtime_ns = ?, seen_at = ?, attempts = 0, crashes = 0"
+                " WHERE id = ?",
+                (mark.ino, mark.size, mark.mtime_ns, now, waiting["id"]),
+            )
+            self._set(waiting["id"], State.WAITING, "the file has changed", now)
+        else:
+            for old in self._connection.execute(
+                "SELECT id FROM recording WHERE path = ? AND state = ?", (path, State.QUARANTINED)
+            ).fetchall():
+                self._set(old["id"], State.GONE, "replaced by another upload of the same name", now)
+            cursor = self._connection.execute(
+                "INSERT INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
+                " not_before, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (path, mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera), name.taken_at.isoformat(),
+                 name.copy, State.WAITING, _text(reason), now, now),
+            )  # fmt: skip
+            self._log(int(cursor.lastrowid or 0), State.WAITING, reason, now)
+        row = self._find(clip)
+        assert row is not None, "a row just entered"
+        return row
+
+    def claim(self, recording: Recording, job: str, now: float) -> Recording:
+        """Make `job` the owner of a recording that waits (it becomes ACTIVE) or is archived (it stays so).
+
+        Raises: ClaimLostError when it is in neither state any more.
+        """
+        with self._writing():
+            if recording.state is State.ARCHIVED:
+                self._move(recording, State.ARCHIVED, recording.reason, now, from_=State.ARCHIVED, job=job)
+            else:
+                self._move(recording, State.ACTIVE, "claimed", now, from_=State.WAITING, job=job)
+            return self._load(recording.id)
+
+    # -- steps of a recording -----------------------------------------------------------------------------
+
+    def wait(
+        self, recording: Recording, reason: str, not_before: float, now: float, *, failed: bool = False
+    ) -> Recording:
+        """Put a recording back to wait, from whatever state its owner holds it in; `failed` counts an attempt."""
+        with self._writing():
+            self._move(
+                recording, State.WAITING, reason, now, from_=recording.state, job="", not_before=not_before,
+                attempts=recording.attempts + failed, archive=None, archive_sha256="", archive_size=0, receipt=None,
+            )  # fmt: skip
+            return self._load(recording.id)
+
+    def crashed(self, recording: Recording, now: float) -> Recording:
+        """Put a recording back to wait whose job died with the process, and count that."""
+        with self._writing():
+            reason = "the process died while working on it"
+            self._move(
+                recording, State.WAITING, reason, now, from_=recording.state, job="", not_before=now,
+                crashes=recording.crashes + 1, archive=None, archive_sha256="", archive_size=0, receipt=None,
+            )  # fmt: skip
+            return self._load(recording.id)
+
+    def publishing(
+        self, recording: Recording, archive: PurePosixPath, sha256: str, size: int, receipt: Receipt, now: float
+    ) -> Recording:
+        """Commit the name an archive is about to be given, with all that proves it, before it is given.
+
+        May be called again with another name when the first turned out to be taken.
+        """
+        with self._writing():
+            self._move(
+                recording, State.PUBLISHING, f"as {os.fspath(archive)!r}", now, from_=recording.state,
+                archive=os.fsencode(archive), archive_sha256=sha256, archive_size=size,
+                receipt=_receipt_text(receipt),
+            )  # fmt: skip
+            return self._load(recording.id)
+
+    def archived(self, recording: Recording, receipt: Receipt, reason: str, now: float) -> Recording:
+        """Commit that the archive stands under its final name, with its receipt."""
+        with self._writing():
+            self._move(
+                recording, State.ARCHIVED, reason, now, from_=recording.state, attempts=0, crashes=0,
+                receipt=_receipt_text(receipt),
+            )  # fmt: skip
+            return self._load(recording.id)
+
+    def adopted(self, recording: Recording, archive: PurePosixPath, receipt: Receipt, now: float) -> Recording:
+        """Commit that an archive found standing is the archive of this recording."""
+        with self._writing():
+            self._move(
+                recording, State.ARCHIVED, receipt.reason, now, from_=State.ACTIVE, attempts=0, crashes=0,
+                archive=os.fsencode(archive), archive_sha256=receipt.archive_sha256,
+                archive_size=receipt.archive.size, receipt=_receipt_text(receipt),
+            )  # fmt: skip
+            return self._load(recording.id)
+
+    def hold(self, recording: Recording, reason: str, not_before: float, now: float) -> Recording:
+        """Leave an archived recording archived: its source can't be let go of now, and why."""
+        with self._writing():
+            # The job stays: should a `.gone` file still stand, its name is what leads back to this recording.
+            self._move(recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, not_before=not_before)
+            return self._load(recording.id)
+
+    def stands_again(self, recording: Recording, now: float) -> Recording:
+        """Take a finished recording whose source was seen again back to ARCHIVED, to dispose of it again."""
+        with self._writing():
+            self._move(recording, State.ARCHIVED, "its source stands again", now, from_=State.DONE, not_before=now)
+            return self._load(recording.id)
+
+    def done(self, recording: Recording, disposed_to: PurePosixPath | None, reason: str, now: float) -> Recording:
+        """Commit that the source is let go of: its place in the trash, or None when it was deleted."""
+        with self._writing():
+            self._move(
+                recording, State.DONE, reason, now, from_=State.ARCHIVED, job="",
+                disposed_to=None if disposed_to is None else os.fsencode(disposed_to),
+            )  # fmt: skip
+            return self._load(recording.id)
+
+    def quarantine(self, recording: Recording, reason: str, now: float) -> Recording:
+        """Set a recording aside in the catalog; its files stay where they are."""
+        with self._writing():
+            self._move(recording, State.QUARANTINED, reason, now, from_=recording.state, job="")
+            return self._load(recording.id)
+
+    def gone(self, recording: Recording, reason: str, now: float) -> Recording:
+        """Commit that a source went away before it was archived."""
+        with self._writing():
+            self._move(recording, State.GONE, reason, now, from_=recording.state, job="")
+            return self._load(recording.id)
+
+    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: PurePosixPath | None) -> None:
+        """Commit that a snapshot was let go of."""
+        mark = snapshot.fingerprint
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE snapshot SET disposed = 1, disposed_to = ?"
+                " WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
+                (
+                    None if disposed_to is None else os.fsencode(disposed_to),
+                    os.fsencode(snapshot.path), mark.ino, mark.size, mark.mtime_ns,
+                ),
+            )  # fmt: skip
+
+    def _move(
+        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, **columns: Any
+    ) -> None:  # Any: SQLite's own value types, by column name
+        """One conditional update, and its line of history.
+
+        Raises: ClaimLostError when the row is not in `from_` under the job the caller knows.
+        """
+        assignments = "".join(f", {name} = ?" for name in columns)
+        changed = self._connection.execute(
+            f"UPDATE recording SET state = ?, reason = ?{assignments} WHERE id = ? AND state = ? AND job = ?",  # noqa: S608  (column names are this module's own words)
+            (state, _text(reason), *columns.values(), recording.id, from_, recording.job),
+        ).rowcount
+        if changed != 1:
+            raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
+        self._log(recording.id, state, reason, now)
+
+    def _set(self, identity: int, state: State, reason: str, now: float) -> None:
+        self._connection.execute(
+            "UPDATE recording SET state = ?, reason = ?, not_before = ?, job = '' WHERE id = ?",
+            (state, _text(reason), now, identity),
+        )
+        self._log(identity, state, reason, now)
+
+    def _log(self, identity: int, state: State, reason: str, now: float) -> None:
+        self._connection.execute(
+            "INSERT INTO history (recording, at, state, reason) VALUES (?, ?, ?, ?)",
+            (identity, now, state, _text(reason)),
+        )
+
+    # -- questions ----------------------------------------------------------------------------------------
+
+    def recordings(self, states: Iterable[State] = tuple(State)) -> list[Recording]:
+        """All recordings in these states, oldest first, with their snapshots."""
+        wanted = tuple(states)
+        marks = ", ".join("?" for _ in wanted)
+        return self._select(f"state IN ({marks}) ORDER BY taken_at, id", wanted)
+
+    def at_path(self, path: PurePosixPath) -> list[Recording]:
+        """Every recording that had this path in the source, archive or trash tree, in the order they came.
+
+        A snapshot's path finds its recording.
+        """
+        name = os.fsencode(path)
+        return self._select(
+            "path = ? OR archive = ? OR disposed_to = ?"
+            " OR id IN (SELECT recording FROM snapshot WHERE path = ? OR disposed_to = ?) ORDER BY id",
+            (name, name, name, name, name),
+        )
+
+    def archive_owner(self, archive: PurePosixPath) -> Recording | None:
+        """The recording whose committed archive has this path, if there is one."""
+        rows = self._select("archive = ? AND receipt IS NOT NULL ORDER BY id DESC LIMIT 1", (os.fsencode(archive),))
+        return rows[0] if rows else None
+
+    def reload(self, recording: Recording) -> Recording:
+        """The row as it stands now."""
+        with self._faults():
+            return self._load(recording.id)
+
+    def history(self, recording: Recording) -> list[Event]:
+        """Everything that happened to a recording, in order."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT at, state, reason FROM history WHERE recording = ? ORDER BY id", (recording.id,)
+            ).fetchall()
+        return [Event(row["at"], State(row["state"]), row["reason"]) for row in rows]
+
+    def counts(self) -> dict[State, tuple[int, int]]:
+        """How many recordings, and how many bytes of source, are in each state."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT state, COUNT(*) AS files, SUM(size) AS bytes FROM recording GROUP BY state"
+            ).fetchall()
+        return {State(row["state"]): (row["files"], row["bytes"]) for row in rows}
+
+    def archived_totals(self) -> tuple[int, int, int]:
+        """Archives committed: how many, bytes of their sources, bytes of the archives."""
+        with self._faults():
+            row = self._connection.execute(
+                "SELECT COUNT(*), COALESCE(SUM(size), 0), COALESCE(SUM(archive_size), 0) FROM recording"
+                " WHERE state IN (?, ?)",
+                (State.ARCHIVED, State.DONE),
+            ).fetchone()
+        return row[0], row[1], row[2]
+
+    def remembers(self) -> tuple[bool, bool]:
+        """Whether it knows of files in the archive tree, and in the trash."""
+        with self._faults():
+            row = self._connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM recording WHERE receipt IS NOT NULL),"
+                " EXISTS (SELECT 1 FROM recording WHERE disposed_to IS NOT NULL)"
+            ).fetchone()
+        return bool(row[0]), bool(row[1])
+
+    def _select(self, where: str, values: Sequence[object]) -> list[Recording]:
+        with self._faults():
+            rows = self._connection.execute(f"SELECT * FROM recording WHERE {where}", values).fetchall()  # noqa: S608  (the conditions are this module's own)
+            return [self._recording(row) for row in rows]
+
+    def _load(self, identity: int) -> Recording:
+        return self._recording(
+            self._connection.execute("SELECT * FROM recording WHERE id = ?", (identity,)).fetchone()
+        )
+
+    def _recording(self, row: sqlite3.Row) -> Recording:
+        snapshots = self._connection.execute(
+            "SELECT * FROM snapshot WHERE recording = ? ORDER BY path", (row["id"],)
+        ).fetchall()
+        return Recording(
+            id=row["id"],
+            path=_path(row["path"]),
+            fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+            name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
+            state=State(row["state"]),
+            reason=row["reason"],
+            not_before=row["not_before"],
+            seen_at=row["seen_at"],
+            attempts=row["attempts"],
+            crashes=row["crashes"],
+            job=row["job"],
+            archive=_path_or_none(row["archive"]),
+            archive_sha256=row["archive_sha256"],
+            archive_size=row["archive_size"],
+            receipt=None if row["receipt"] is None else _receipt(row["receipt"]),
+            disposed_to=_path_or_none(row["disposed_to"]),
+            snapshots=tuple(
+                Snapshot(
+                    _path(snapshot["path"]),
+                    Fingerprint(snapshot["ino"], snapshot["size"], snapshot["mtime_ns"]),
+                    _path_or_none(snapshot["disposed_to"]),
+                    bool(snapshot["disposed"]),
+                )
+                for snapshot in snapshots
+            ),
+        )
+
+
+@contextmanager
+def _reading(kind: type[Catalog], path: Path) -> Iterator[Catalog]:
+    with ExitStack() as stack:
+        try:
+            catalog = stack.enter_context(kind(path, read_only=True))
+        except ResourceError:
+            journal = path.with_name(path.name + "-journal")
+            if not journal.exists():
+                raise
+            copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archiverd-")))
+            for file in (path, journal):
+                shutil.copy2(file, copies / file.name)
+            catalog = stack.enter_context(kind(copies / path.name))
+        yield catalog
+
+
+def _attach(connection: sqlite3.Connection, identity: int, snapshot: FoundFile) -> None:
+    """Note that a snapshot belongs to a recording; one seen before goes to the recording it is paired with now."""
+    mark = snapshot.fingerprint
+    connection.execute(
+        "INSERT INTO snapshot (recording, path, ino, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (path, ino, size, mtime_ns)"
+        " DO UPDATE SET recording = excluded.recording, disposed = 0, disposed_to = NULL",
+        (identity, os.fsencode(snapshot.path), mark.ino, mark.size, mark.mtime_ns),
+    )
+
+
+def _text(reason: str) -> str:
+    """The reason with what SQLite's TEXT can't hold (a name that is not UTF-8) escaped."""
+    return reason.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _path(value: bytes) -> PurePosixPath:
+    return PurePosixPath(os.fsdecode(value))
+
+
+def _path_or_none(value: bytes | None) -> PurePosixPath | None:
+    return None if value is None else _path(value)
+
+
+def _receipt_text(receipt: Receipt) -> str:
+    return json.dumps(asdict(receipt), ensure_ascii=True)
+
+
+def _receipt(text: str) -> Receipt:
+    values = json.loads(text)
+    values["kind"] = ArchiveKind(values["kind"])
+    values["source"] = Fingerprint(**values["source"])
+    values["archive"] = Fingerprint(**values["archive"])
+    values["checks"] = tuple(values["checks"])
+    return Receipt(**values)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,217 @@
+"""The roots of the three trees: markers that tell whose they are and that they are there, and locks.
+
+Each root holds a file `.archiverd-root` naming the catalog it belongs to and which tree it is. A root without
+it is not the root we knew: an unmounted disk, a wrong path. The same file carries the lock, so that one tree
+never has two masters.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from archiverd.errors import LockedError, ResourceError, StartupError
+from archiverd.policy.model import Tree
+from archiverd.policy.naming import MARKER_NAME as MARKER
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a marker says. `catalog` is empty where a person made an empty file to say: this is the disk."""
+
+    catalog: str
+    tree: str
+    state_dir: str
+
+
+def read_marker(root: Path) -> Marker | None:
+    """The marker of a root, or None where there is none.
+
+    Raises: StartupError where the file can't be read or is not a marker.
+    """
+    try:
+        handle = os.open(root / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StartupError(f"{root / MARKER}: can't be read: {error.strerror}") from error
+    try:
+        return _parse(root, os.read(handle, 4096))
+    finally:
+        os.close(handle)
+
+
+def _parse(root: Path, content: bytes) -> Marker:
+    if not content.strip():
+        return Marker("", "", "")
+    try:
+        values = json.loads(content)
+        return Marker(str(values["catalog"]), str(values["tree"]), str(values["state_dir"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StartupError(
+            f"{root / MARKER}: is not a marker archiverd wrote",
+            advice="If this is the right disk, replace it by an empty file of that name",
+        ) from error
+
+
+class Roots:
+    """Owns the locks on the three roots, from `with` to its end.
+
+    `state_dir` holds the catalog; it is written into the markers for the reader of an error message.
+    """
+
+    def __init__(self, paths: Mapping[Tree, Path], state_dir: Path) -> None:
+        self.paths = dict(paths)
+        self.state_dir = state_dir
+        self._held: dict[Tree, int] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make what may be made (the trees' own last directory, the state directory) and lock the source root.
+
+        Raises: StartupError where a root is missing or can't be used, LockedError where somebody holds it.
+        """
+        with ExitStack() as stack:
+            source = self.paths[Tree.SOURCE]
+            if not source.is_dir():
+                raise StartupError(
+                    f"{source}: the input directory is not there", advice="Is it mounted, and is the name right?"
+                )
+            self._lock(Tree.SOURCE, stack)
+            for path in (self.paths[Tree.ARCHIVE], self.paths[Tree.TRASH], self.state_dir):
+                _make_root(path)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.clear()
+        self._stack.close()
+
+    def identity(self) -> str:
+        """The id a new catalog of these roots takes: the one their markers agree on, or a new one.
+
+        Raises: LockedError where markers name different catalogs.
+        """
+        known = {tree: marker for tree in Tree if (marker := read_marker(self.paths[tree])) and marker.catalog}
+        names = {marker.catalog for marker in known.values()}
+        if len(names) > 1:
+            told = "; ".join(f"{self.paths[tree]} to {marker.catalog}" for tree, marker in known.items())
+            raise LockedError(
+                f"the roots belong to different catalogs: {told}",
+                advice="Each tree belongs to one archiverd: choose other roots, or other catalogs",
+            )
+        return names.pop() if names else secrets.token_hex(4)
+
+    def claim(self, catalog_id: str, known: Mapping[Tree, bool]) -> None:
+        """Lock the other roots, and see or make the markers of all three.
+
+        `known[tree]` says that the catalog remembers files there: then a missing marker means that the disk is
+        not there, and nothing is written.
+
+        Raises: StartupError for a missing marker, LockedError for another's.
+        """
+        for tree in Tree:
+            root = self.paths[tree]
+            marker = read_marker(root)
+            blank = tree not in self._held and marker is None
+            if blank and tree is not Tree.SOURCE and known.get(tree, False):
+                raise StartupError(
+                    f"{root}: the {tree} root has lost its marker {MARKER}",
+                    advice=f"Perhaps its disk is not mounted. If it is the right place: touch '{root / MARKER}'",
+                )
+            if tree not in self._held:
+                self._lock(tree, self._stack)
+            self._own(tree, catalog_id)
+
+    def verify(self, tree: Tree) -> None:
+        """See that the root is still the one that was locked.
+
+        Raises: ResourceError where its marker is gone or another: unmounted, or mounted over.
+        """
+        path = self.paths[tree] / MARKER
+        try:
+            here, held = os.stat(path, follow_symlinks=False), os.fstat(self._held[tree])
+        except OSError as error:
+            raise ResourceError(
+                f"{path}: the marker of the {tree} root is gone: {error.strerror}", advice="Is its disk still mounted?"
+            ) from error
+        if (here.st_dev, here.st_ino) != (held.st_dev, held.st_ino):
+            raise ResourceError(
+                f"{path}: the {tree} root is no longer the one that was there at the start",
+                advice="Something was mounted over it, or it was made anew",
+            )
+
+    def _lock(self, tree: Tree, stack: ExitStack) -> None:
+        path = self.paths[tree] / MARKER
+        try:
+            handle = os.open(path, _OPEN | os.O_CREAT, 0o640)
+        except OSError as error:
+            raise StartupError(
+                f"{path}: the marker of the {tree} root can't be written: {error.strerror}",
+                advice="archiverd needs write permission on the directory",
+            ) from error
+        stack.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise StartupError(f"{path}: can't be locked: {error.strerror}") from error
+            raise LockedError(
+                f"{self.paths[tree]}: another archiverd is at work on this {tree} tree",
+                advice="Wait for it to end, or stop it",
+            ) from error
+        self._held[tree] = handle
+
+    def _own(self, tree: Tree, catalog_id: str) -> None:
+        """See that the locked marker names this catalog and tree; write it where it is still empty."""
+        root, handle = self.paths[tree], self._held[tree]
+        marker = _parse(root, os.pread(handle, 4096, 0))
+        if marker.catalog and marker.catalog != catalog_id:
+            raise LockedError(
+                f"{root}: belongs to catalog {marker.catalog} (kept in {marker.state_dir}), not to {catalog_id}",
+                advice="Each tree belongs to one archiverd: choose another root, or that catalog",
+            )
+        if marker.tree and marker.tree != tree:
+            raise LockedError(
+                f"{root}: is the {marker.tree} tree of this catalog, not its {tree} tree",
+                advice="Look at directory, output and trash_root",
+            )
+        if marker.catalog:
+            return
+        text = {"format": _FORMAT, "catalog": catalog_id, "tree": tree, "state_dir": str(self.state_dir)}
+        os.pwrite(handle, (json.dumps(text) + "\n").encode("utf-8", "surrogateescape"), 0)
+        os.fsync(handle)
+        log.info("%s: marked as the %s tree of catalog %s", root, tree, catalog_id)
+
+
+def _make_root(path: Path) -> None:
+    """Make the last directory of a root where it is missing; never its parents, which may be a missing mount."""
+    try:
+        path.mkdir(mode=0o750)
+    except FileExistsError:
+        if not path.is_dir():
+            raise StartupError(f"{path}: is not a directory") from None
+    except FileNotFoundError as error:
+        raise StartupError(
+            f"{path}: can't be made, for {path.parent} is not there",
+            advice=f"If that is not a disk waiting to be mounted: mkdir -p '{path.parent}'",
+        ) from error
+    except OSError as error:
+        raise StartupError(f"{path}: can't be made: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Measurements of archiverd. Not part of the package that is installed."""
