@@ -7,7 +7,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from archiverd.policy.planning import RunPlan
     from archiverd.policy.stop import StopToken
     from archiverd.service.progress import ProgressReporter
-    from archiverd.storage.catalog import Catalog
 
 _WIDE = 200  # columns of a table that does not go to a terminal
 _PATH = click.Path(path_type=Path)
 
 Options = dict[str, Any]  # Any: option values by name, checked by Config
-Command = Callable[..., None]
+Command = Callable[..., int]
 
 
 def main() -> None:
@@ -154,7 +153,7 @@ def _print_table(table: Table, *, err: bool = False) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="archiverd")
 def cli() -> None:
-    """Archive camera footage: transcode each clip, prove the archive, then let go of the source.
+    r"""Archive camera footage: transcode each clip, prove the archive, then let go of the source.
 
     \b
     Example:
@@ -168,7 +167,7 @@ def cli() -> None:
 @_work
 @_everywhere
 def run(**options: Any) -> int:  # Any: option values by name, checked by Config
-    """Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
+    r"""Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
 
     \b
     Examples:
@@ -203,7 +202,6 @@ def _preview(pipeline: Pipeline, config: Config, options: Options) -> int:
 
 
 def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) -> int:
-    from archiverd import reports
     from archiverd.service.logger import Logger
     from archiverd.service.progress import ProgressReporter
 
@@ -259,28 +257,17 @@ def _ask(plan: RunPlan, stop: StopToken) -> bool:
 
 def _summary_lines(summary: Summary) -> list[str]:
     from archiverd import reports
+    from archiverd.policy.planning import Action
 
-    rows = [(o.result.value, o.reason, o.path, o.source_size, o.archive_size) for o in summary.outcomes]
-    waiting = sum(1 for item in summary.plan.items if item.action == "wait")
-    return reports.summary_lines(rows, waiting, summary.elapsed_s)
+    return reports.summary_lines(summary.outcomes, len(summary.plan.of(Action.WAIT)), summary.elapsed_s)
 
 
 def _summary_json(summary: Summary) -> dict[str, object]:
     from archiverd import reports
-    from archiverd.policy.naming import printable
 
     return {
         "plan": reports.plan_json(summary.plan),
-        "outcomes": [
-            {
-                "path": printable(outcome.path),
-                "result": outcome.result,
-                "reason": outcome.reason,
-                "source_bytes": outcome.source_size,
-                "archive_bytes": outcome.archive_size,
-            }
-            for outcome in summary.outcomes
-        ],
+        "outcomes": [reports.outcome_json(outcome) for outcome in summary.outcomes],
         "elapsed_s": round(summary.elapsed_s, 3),
         "stopped": None if summary.stopped is None else str(summary.stopped),
     }
@@ -290,7 +277,7 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 @_input
 @_everywhere
 def status(**options: Any) -> int:  # Any: option values by name, checked by Config
-    """Say how many recordings are where on their way, and what needs somebody to look.
+    r"""Say how many recordings are where on their way, and what needs somebody to look.
 
     \b
     Example:
@@ -317,7 +304,7 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
 @click.option("--state", metavar="STATE", help="Only recordings in this state, for instance quarantined.")
 @_everywhere
 def list_command(camera: str | None, since: str | None, state: str | None, **options: Any) -> int:  # Any: as above
-    """List recordings.
+    r"""List recordings.
 
     \b
     Example:
@@ -354,7 +341,7 @@ def _since(text: str | None) -> Any:  # Any: a datetime, or None
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        from pytimeparse import parse
+        from pytimeparse.timeparse import timeparse as parse
 
         seconds = parse(text)
     if seconds is None:
@@ -367,7 +354,7 @@ def _since(text: str | None) -> Any:  # Any: a datetime, or None
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
 @_everywhere
 def why(path: Path, **options: Any) -> int:  # Any: as above
-    """Tell everything known of one file, in any tree, and what happens to it next.
+    r"""Tell everything known of one file, in any tree, and what happens to it next.
 
     \b
     Example:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +13,21 @@ from archiverd.config import Config, Order
 from archiverd.errors import Interrupted, LockedError, ResourceError
 from archiverd.media.process import Limits
 from archiverd.media.transcoder import Transcoder
+from archiverd.media.verifier import Verifier
 from archiverd.policy import naming
 from archiverd.policy.admission import Patience
 from archiverd.policy.encoding import EncodeSettings
 from archiverd.policy.model import Recording, State, Tree
+from archiverd.policy.outcome import Outcome
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
-from archiverd.processor import Display, FileProcessor, JobSettings, Outcome, Result
+from archiverd.processor import FileProcessor
 from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
 from archiverd.storage.catalog import FILE_NAME, Catalog
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots, read_marker
+from archiverd.workbench import JobSettings, Workbench
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +51,7 @@ class Summary:
         """0 when all went well, 1 when recordings failed or were quarantined, else that of what stopped it."""
         if self.stopped is not None:
             return self.stopped.exit_code
-        bad = (Result.FAILED, Result.QUARANTINED)
-        return 1 if any(outcome.result in bad for outcome in self.outcomes) else 0
+        return 1 if any(outcome.result.is_trouble for outcome in self.outcomes) else 0
 
 
 class Pipeline:
@@ -98,7 +100,7 @@ class Pipeline:
 
     # -- one run ------------------------------------------------------------------------------------------
 
-    def run(self, confirm: Confirm, make_reporter: MakeReporter, below: Below = nullcontext) -> Summary | None:
+    def run(self, confirm: Confirm, make_reporter: MakeReporter, below: Below) -> Summary | None:
         """Recover, plan, ask, and carry the plan out. None where the answer was no.
 
         Raises: StartupError, LockedError, ConfigError before anything is begun; Interrupted likewise. What
@@ -118,7 +120,7 @@ class Pipeline:
             work = [(item, row) for item, row in recordings if item.action.changes_something]
             total = sum(item.size for item, _ in work)
             with make_reporter(len(work), total) as reporter, below(reporter):
-                processor = self._processor(catalog, files, roots, transcoder, reporter)
+                processor = FileProcessor(self._workbench(catalog, files, roots, transcoder, reporter))
                 outcomes, stopped = self._carry_out(processor, work, reporter)
         return Summary(plan, tuple(outcomes), self._clock() - began, stopped)
 
@@ -168,12 +170,15 @@ class Pipeline:
             return outcomes, error
         return outcomes, None
 
-    def _processor(
-        self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, display: Display
-    ) -> FileProcessor:
-        config = self._config
-        settings = JobSettings(self._patience(), config.attempts, config.delete, self._limits())
-        return FileProcessor(catalog, files, roots, transcoder, settings, self._stop, display, self._clock)
+    def _workbench(
+        self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, display: ProgressReporter
+    ) -> Workbench:
+        config, limits = self._config, self._limits()
+        settings = JobSettings(self._patience(), config.attempts, config.delete, limits)
+        verifier = Verifier(transcoder, limits, self._stop)
+        return Workbench(
+            catalog, files, roots, transcoder, verifier, settings, self._stop, display, self._clock
+        )  # fmt: skip
 
     def _transcoder(self) -> Transcoder:
         config = self._config

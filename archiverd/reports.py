@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from archiverd.policy.model import Event, Recording, State
+from archiverd.policy.model import Event, Recording, State, Tree
 from archiverd.policy.naming import NotAClip, parse_clip_name, printable
+from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Planned, RunPlan
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _NEXT = {
 def size_text(size: float) -> str:
     """Bytes as people read them, in powers of 1024."""
     for unit in _UNITS[:-1]:
-        if abs(size) < 1024:  # noqa: PLR2004  (the base of the units)
+        if abs(size) < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} {_UNITS[-1]}"
@@ -57,6 +58,7 @@ def span_text(seconds: float) -> str:
 
 
 def share_text(part: int, whole: int) -> str:
+    """A part of a whole, in percent."""
     return f"{100 * part / whole:.0f} %" if whole else "-"
 
 
@@ -100,6 +102,7 @@ _PLANNED = {
 
 
 def plan_json(plan: RunPlan) -> JsonObject:
+    """The plan, as JSON."""
     return {
         "items": [_planned_json(item) for item in plan.items],
         "totals": {action: {"recordings": n, "bytes": size} for action, (n, size) in plan.totals().items()},
@@ -125,6 +128,7 @@ def _planned_json(item: Planned) -> JsonObject:
 
 
 def recording_json(recording: Recording) -> JsonObject:
+    """One recording with its receipt, as JSON."""
     receipt = recording.receipt
     return {
         "path": printable(recording.path),
@@ -149,6 +153,7 @@ def _path_json(path: PurePosixPath | None) -> str | None:
 
 
 def list_table(recordings: Iterable[Recording]) -> Table:
+    """Recordings, a line each."""
     table = _table("taken at", "camera", "state", "size", "archive", "recording", "why")
     for recording in recordings:
         archived = size_text(recording.archive_size) if recording.receipt else ""
@@ -162,7 +167,7 @@ def list_table(recordings: Iterable[Recording]) -> Table:
 # -- status -----------------------------------------------------------------------------------------------
 
 
-def status_json(catalog: Catalog, roots: Mapping[str, Path]) -> JsonObject:
+def status_json(catalog: Catalog, roots: Mapping[Tree, Path]) -> JsonObject:
     """Queue, totals, and what needs somebody to look."""
     archived, before, after = catalog.archived_totals()
     troubled = catalog.recordings((State.QUARANTINED,))
@@ -178,6 +183,7 @@ def status_json(catalog: Catalog, roots: Mapping[str, Path]) -> JsonObject:
 
 
 def status_lines(status: JsonObject) -> list[str]:
+    """The status, as text."""
     archived = status["archived"]
     lines = [f"{tree:8} {path}" for tree, path in status["roots"].items()]
     lines += [f"{state:12} {n['recordings']:6}  {size_text(n['bytes'])}" for state, n in status["states"].items()]
@@ -244,28 +250,30 @@ def unknown_lines(path: Path) -> list[str]:
 # -- summaries --------------------------------------------------------------------------------------------
 
 
-def summary_lines(
-    outcomes: Sequence[tuple[str, str, PurePosixPath, int, int]], waiting: int, elapsed_s: float
-) -> list[str]:
-    """The end of a run. Each outcome is (result, reason, path, bytes before, bytes of its archive)."""
-    counts = Counter(result for result, *_ in outcomes)
-    made = [row for row in outcomes if row[4]]
-    before, after = sum(row[3] for row in made), sum(row[4] for row in made)
-    lines = [f"{result}: {count}" for result, count in sorted(counts.items())]
+def summary_lines(outcomes: Sequence[Outcome], waiting: int, elapsed_s: float) -> list[str]:
+    """The end of a run: counts, bytes before and after, and each recording there is something to say of."""
+    counts = Counter(outcome.result for outcome in outcomes)
+    made = [outcome for outcome in outcomes if outcome.archive_size]
+    before, after = sum(o.source_size for o in made), sum(o.archive_size for o in made)
+    lines = [f"{result}: {counts[result]}" for result in Result if counts[result]]
     if made:
-        lines.append(
-            f"{len(made)} archived: {size_text(before)} as {size_text(after)} ({share_text(after, before)})"
-        )  # fmt: skip
-    lines += [
-        f"  {result} {printable(path)}: {reason}" for result, reason, path, *_ in outcomes if result in _TOLD_ONE_BY_ONE
-    ]
+        lines.append(f"{len(made)} archived: {size_text(before)} as {size_text(after)} ({share_text(after, before)})")
+    lines += [f"  {o.result} {printable(o.path)}: {o.reason}" for o in outcomes if o.reason]
     if waiting:
         lines.append(f"Too young, for a later run: {waiting}")
     lines.append(f"Took {span_text(elapsed_s)}.")
     return lines
 
 
-_TOLD_ONE_BY_ONE = frozenset({"failed", "quarantined", "verbatim", "waiting", "gone", "kept"})
+def outcome_json(outcome: Outcome) -> JsonObject:
+    """One outcome, as JSON."""
+    return {
+        "path": printable(outcome.path),
+        "result": outcome.result,
+        "reason": outcome.reason,
+        "source_bytes": outcome.source_size,
+        "archive_bytes": outcome.archive_size,
+    }
 
 
 def _table(*columns: str) -> Table:

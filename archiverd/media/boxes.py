@@ -274,8 +274,6 @@ class _Walk:
             self._walk_fragments()
         if not self._samples[0]:
             raise _Fault(f"{self._moov} declares no samples", truncated=self.layout is Layout.FRAGMENTED)
-        if not self._mdats[0]:
-            raise _Fault(f"no mdat in {self.reader.size} bytes", truncated=True)
         _check_places(self._samples, self._mdats)
         return tuple(count.total() for count in self._counts.values())
 
@@ -488,9 +486,9 @@ def _chunk_lengths(reader: _Reader, stsc: _Box, bounds: Sequence[int], chunks: i
     table = reader.table(stsc, 8, "I", rows, 3)
     sample = 0
     for first, following, each in zip(table[::3], [*table[3::3], chunks + 1], table[1::3], strict=True):
-        after = sample + (following - first) * each
-        if first != len(lengths) + 1 or not first < following <= chunks + 1 or not each or after > samples:
+        if not first < following <= chunks + 1 or not each:
             raise _Fault(misfit)
+        after = sample + (following - first) * each
         lengths.extend(map(sub, bounds[sample + each : after + 1 : each], bounds[sample:after:each]))
         sample = after
     if len(lengths) != chunks or sample != samples:

@@ -9,7 +9,7 @@ from archiverd.errors import Interrupted, ResourceError, StartupError, Transcode
 from archiverd.media import process
 from archiverd.media.ffmpeg_progress import Position, ProgressFeed
 from archiverd.media.probe import own_url
-from archiverd.policy.clip_info import ClipInfo, Selection
+from archiverd.media.source import Source
 from archiverd.policy.encoding import (
     EncodeSettings,
     Rung,
@@ -75,10 +75,9 @@ class Transcoder:
             )
 
     def transcode(
-        self, source: int, target: int, info: ClipInfo, selection: Selection, tags: Mapping[str, str],
-        source_size: int, on_position: OnPosition,
+        self, source: Source, target: int, tags: Mapping[str, str], on_position: OnPosition
     ) -> Transcoded:  # fmt: skip
-        """Transcode the open file `source` into the open, empty file `target`.
+        """Transcode a source into the open, empty file `target`, adding `tags` to its metadata.
 
         Raises: TranscodeFailed; ResourceError where the machine failed; Interrupted.
         """
@@ -88,17 +87,17 @@ class Transcoder:
             further = feed.feed(line)
             if not further:
                 return None
-            if too_large(feed.position.size_bytes, source_size):
+            if too_large(feed.position.size_bytes, source.size):
                 return False
             on_position(feed.position)
             return True
 
         command = transcode_command(
-            info, selection, self.settings, own_url(source), own_url(target), dict(tags)
+            source.info, source.selection, self.settings, own_url(source.handle), own_url(target), dict(tags)
         )  # fmt: skip
-        limits = replace(self._limits, file_bytes=source_size + _FILE_SLACK)
+        limits = replace(self._limits, file_bytes=source.size + _FILE_SLACK)
         finished = process.run(
-            command, stop=self._stop, limits=limits, pass_fds=(source, target), on_line=on_line
+            command, stop=self._stop, limits=limits, pass_fds=(source.handle, target), on_line=on_line
         )  # fmt: skip
         self._raise_for_machine(finished)
         grown = finished.ending is process.Ending.ABANDONED or finished.outgrew_file_limit
@@ -139,7 +138,9 @@ class Transcoder:
             raise Interrupted(15)
         said = next((words for words in _MACHINE_WORDS if words in finished.stderr), None)
         if said is not None and not finished.ok:
-            raise ResourceError(f"ffmpeg was failed by the machine: {said}", advice="The work goes on when that is mended")
+            raise ResourceError(
+                f"ffmpeg was failed by the machine: {said}", advice="The work goes on when that is mended"
+            )
 
 
 def _first_line(finished: process.Finished) -> str:

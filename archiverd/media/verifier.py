@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from archiverd.media import boxes, process
 from archiverd.media.probe import probe
+from archiverd.media.source import Source
 from archiverd.media.transcoder import OnPosition, Transcoder
-from archiverd.policy.clip_info import ClipInfo, Selection, Stream
+from archiverd.policy.clip_info import Stream
 from archiverd.policy.stop import StopToken
 from archiverd.policy.verdict import Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An admitted source, open, with all that is known of it before the work begins."""
-
-    handle: int
-    size: int  # bytes
-    declared_frames: int  # by its sample tables
-    info: ClipInfo
-    selection: Selection
 
 
 class Verifier:
@@ -57,11 +45,6 @@ class Verifier:
             output_size=output_size,
             height=_height(info.video) if height is None else height,
         )
-
-
-def declared_frames(walk: boxes.BoxWalk) -> int:
-    """The frames the footage has by its own tables: those of the first video track."""
-    return next((track.samples for track in walk.tracks if track.handler == "vide"), 0)
 
 
 def _height(video: Stream | None) -> int:

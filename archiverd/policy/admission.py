@@ -54,7 +54,7 @@ def quiet_s(mtime_s: float, seen_at: float, now: float) -> float:
 
     A time stamp in the future (a camera that sets it, another machine's clock) says nothing about the past.
     """
-    return now - (mtime_s if mtime_s <= seen_at else seen_at)
+    return now - min(mtime_s, seen_at)
 
 
 def unsettled(quiet: float, patience: Patience) -> Wait | None:

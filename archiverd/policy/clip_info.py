@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 # What the MP4 muxer of ffmpeg 5.1 and later takes as it is (libavformat/movenc.c, codec_mp4_tags).
 _AUDIO_IN_MP4 = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "alac"})
@@ -65,8 +66,7 @@ class ClipInfo:
     @property
     def frame_interval_s(self) -> float:
         """The usual distance of two frames: the median, which a gap or a burst does not move."""
-        times = self.frame_times_s
-        gaps = sorted(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+        gaps = sorted(later - earlier for earlier, later in pairwise(self.frame_times_s))
         return gaps[len(gaps) // 2] if gaps else 0.04
 
 

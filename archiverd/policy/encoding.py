@@ -18,6 +18,11 @@ _TICKS = "90000"  # per second: what MPEG clocks count in, so that no source tim
 _READ_ONLY_MP4 = (
     "-f", "mov", "-format_whitelist", "mov", "-protocol_whitelist", "file", "-max_pixels", _MAX_PIXELS,
 )  # fmt: skip
+_ENTRIES = (
+    "packet=stream_index,pts_time,dts_time,duration_time,flags,data_hash", "packet_side_data=",
+    "stream=index,codec_name,codec_type,width,height,pix_fmt,color_range", "stream_tags=rotate",
+    "stream_disposition=attached_pic", "stream_side_data=rotation", "format=duration", "format_tags",
+)  # fmt: skip
 _QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 _PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 
@@ -76,12 +81,10 @@ def _video_options(info: ClipInfo, settings: EncodeSettings) -> tuple[str, ...]:
         filters.append(f"scale=-2:{settings.max_height}")
     if full_range:
         filters.append("scale=in_range=pc:out_range=pc")
-    match settings.codec:
-        case "hevc":
-            # hash=1 writes an MD5 of every picture, which a strict decode then checks; 1 % of the size.
-            encoder = ("libx265", "-x265-params", "log-level=error:hash=1", "-tag:v", "hvc1")
-        case _:
-            encoder = ("libx264",)
+    encoder: tuple[str, ...] = ("libx264",)
+    if settings.codec == "hevc":
+        # hash=1 writes an MD5 of every picture, which a strict decode then checks; 1 % of the size.
+        encoder = ("libx265", "-x265-params", "log-level=error:hash=1", "-tag:v", "hvc1")
     return (
         *(("-vf", ",".join(filters)) if filters else ()),
         *(("-color_range", "pc") if full_range else ()),
@@ -117,10 +120,7 @@ def probe_command(source: str) -> tuple[str, ...]:
     return (
         "ffprobe", "-hide_banner", "-loglevel", "error", *_READ_ONLY_MP4,
         "-show_packets", "-show_streams", "-show_format", "-show_data_hash", "MD5",
-        "-show_entries",
-        "packet=stream_index,pts_time,dts_time,duration_time,flags,data_hash:packet_side_data=:"
-        "stream=index,codec_name,codec_type,width,height,pix_fmt,color_range:stream_tags=rotate:"
-        "stream_disposition=attached_pic:stream_side_data=rotation:format=duration:format_tags",
+        "-show_entries", ":".join(_ENTRIES),
         "-of", "compact=escape=c", "-i", source,
     )  # fmt: skip
 

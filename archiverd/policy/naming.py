@@ -176,7 +176,7 @@ def numbered(path: PurePosixPath, n: int) -> PurePosixPath:
     """
     if not 2 <= n <= 999_999_999:
         raise ValueError(f"not the number of a further content: {n}")
-    stem, extension = os.path.splitext(path.name)
+    stem, extension = path.stem, path.suffix
     return path.with_name(_fitted(_COPY_AT_END.sub("", stem), f"~{n}{extension}"))
 
 

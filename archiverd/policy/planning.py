@@ -70,7 +70,8 @@ class RunPlan:
 
     def totals(self) -> dict[Action, tuple[int, int]]:
         """Recordings and bytes for each action."""
-        return {action: (len(found), sum(item.size for item in found)) for action in Action if (found := self.of(action))}
+        sizes = {action: [item.size for item in self.of(action)] for action in Action}
+        return {action: (len(found), sum(found)) for action, found in sizes.items() if found}
 
 
 def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, now: float) -> RunPlan:
@@ -130,9 +131,7 @@ def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: f
             return _when_settled(found, row.seen_at, manner, now, row.reason)
 
 
-def _when_settled(
-    found: FoundRecording, seen_at: float, manner: Manner, now: float, reason: str
-) -> tuple[Action, str]:
+def _when_settled(found: FoundRecording, seen_at: float, manner: Manner, now: float, reason: str) -> tuple[Action, str]:
     quiet = quiet_s(found.clip.fingerprint.mtime_ns / 1e9, seen_at, now)
     waiting = unsettled(quiet, manner.patience)
     return (Action.WAIT, waiting.reason) if waiting else (Action.ARCHIVE, reason)

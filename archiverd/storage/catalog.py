@@ -168,10 +168,9 @@ class Catalog:
     def _migrate(self) -> None:
         with self._transaction():
             version = self._version()
-            for number in range(version, len(_MIGRATIONS)):
-                for statement in _MIGRATIONS[number].split(";\n"):
-                    if statement.strip():
-                        self._connection.execute(statement)
+            # Not executescript: that commits what came before it.
+            for statement in ";\n".join(_MIGRATIONS[version:]).split(";\n"):
+                self._connection.execute(statement)
             if version == 0:
                 identity = self._new_id or secrets.token_hex(4)
                 self._connection.execute("INSERT INTO about VALUES ('id', ?)", (identity,))
@@ -485,9 +484,7 @@ class Catalog:
             return [self._recording(row) for row in rows]
 
     def _load(self, identity: int) -> Recording:
-        return self._recording(
-            self._connection.execute("SELECT * FROM recording WHERE id = ?", (identity,)).fetchone()
-        )
+        return self._recording(self._connection.execute("SELECT * FROM recording WHERE id = ?", (identity,)).fetchone())
 
     def _recording(self, row: sqlite3.Row) -> Recording:
         snapshots = self._connection.execute(

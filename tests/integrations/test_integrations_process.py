@@ -222,6 +222,7 @@ def test_time_we_were_suspended_ourselves_is_no_stall() -> None:
     with archiverd_process(code) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "0\n"
+        assert comes_true(lambda: stat_fields(other.pid)[0] == "S")  # it waits for the next line
         other.send_signal(signal.SIGSTOP)
         threading.Event().wait(1.1)
         other.send_signal(signal.SIGCONT)

@@ -25,6 +25,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"media", "storage", "service"}),
     frozenset({"reports"}),
+    frozenset({"workbench"}),
+    frozenset({"adoption", "disposal"}),
     frozenset({"processor", "cleaner", "scanner"}),
     frozenset({"pipeline"}),
     frozenset({"cli"}),

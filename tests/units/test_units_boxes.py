@@ -43,6 +43,9 @@ def trak(
     stsc: bytes | None = None,
     stsz_box: bytes | None = None,
     stco: bytes | None = None,
+    stsd: bytes | None = None,
+    tkhd: bytes | None = None,
+    mdhd: bytes | None = None,
     extra: bytes = b"",
 ) -> bytes:
     """One sample in each chunk, unless the tables are given."""
@@ -50,7 +53,7 @@ def trak(
     entry = box(codec, bytes(24), struct.pack(">HH", 64, 48), bytes(50))
     stbl = box(
         b"stbl",
-        box(b"stsd", words(0, 1), entry),
+        box(b"stsd", words(0, 1), entry) if stsd is None else stsd,
         box(b"stts", words(0, 1, count, 10)) if stts is None else stts,
         box(b"stsc", words(0, 1, 1, 1, 1)) if stsc is None else stsc,
         stsz(sizes) if stsz_box is None else stsz_box,
@@ -59,11 +62,11 @@ def trak(
     )
     return box(
         b"trak",
-        box(b"tkhd", words(0, 0, 0, track_id), bytes(68)),
+        box(b"tkhd", words(0, 0, 0, track_id), bytes(68)) if tkhd is None else tkhd,
         box(b"edts", box(b"elst", words(0, 0))),
         box(
             b"mdia",
-            box(b"mdhd", words(0, 0, 0, 100, 0, 0)),
+            box(b"mdhd", words(0, 0, 0, 100, 0, 0)) if mdhd is None else mdhd,
             box(b"hdlr", words(0, 0), handler, bytes(13)),
             box(b"minf", box(b"hdlr", words(0), b"dhlralis", bytes(13)), stbl),
         ),
@@ -193,6 +196,7 @@ SPLIT = (AT, AT + 18, AT + 28)
         pytest.param(INIT + fragment(0) + fragment(0) + fragment(0), id="fragments not counted"),
         pytest.param(INIT + box(b"styp", b"msdh") + box(b"sidx", bytes(9)) + fragment(4), id="styp and sidx"),
         pytest.param(INIT + fragment(flags=0x201, rows=(9, 8, 1)), id="sizes in the run"),
+        pytest.param(INIT + fragment(flags=0x205, rows=(0xFFFFFF, 9, 8, 1)), id="flags of the first sample"),
         pytest.param(INIT + fragment(flags=0xF01, rows=(1, 9, 0, 0, 1, 9, 0, 0, 1, 0, 0, 0)), id="all in the run"),
         pytest.param(INIT + fragment(tfhd=box(b"tfhd", words(0x020018, 1, 3, 5))), id="defaults in tfhd"),
         pytest.param(INIT + fragment(tfhd=box(b"tfhd", words(0x000001, 1, 0, len(INIT)))), id="a base in tfhd"),
@@ -205,6 +209,44 @@ def test_what_cameras_and_muxers_write_is_clean(data: bytes) -> None:
 
 def test_fourcc_that_does_not_print_is_escaped() -> None:
     assert walked(progressive(codec=b"a\x00\xffb")).tracks[0].codec == "a\\x00\\xffb"
+
+
+def test_headers_of_version_1_are_read() -> None:
+    headers = {
+        "tkhd": box(b"tkhd", words(1 << 24, 0, 8, 0, 8, 77)),
+        "mdhd": box(b"mdhd", words(1 << 24, 0, 8, 0, 8, 50)),
+    }
+    track = walked(progressive(**headers)).tracks[0]
+    assert (track.id, track.timescale, track.duration_s) == (77, 50, 0.6)
+
+
+def test_track_without_timescale_has_no_duration() -> None:
+    assert walked(progressive(mdhd=box(b"mdhd", words(0, 0, 0, 0, 0, 0)))).tracks[0].duration_s == 0.0
+
+
+def test_track_without_sample_entry_has_no_codec() -> None:
+    assert walked(progressive(stsd=box(b"stsd", words(0, 0)))).tracks[0].codec == ""
+
+
+def test_run_without_base_follows_the_track_before_it() -> None:
+    """Two tracks in one fragment, 12 and 6 bytes: the second has neither a base nor an offset of its own."""
+    init = FTYP + moov(
+        trak(), trak(track_id=2), mvex=box(b"mvex", *(box(b"trex", words(0, n, 1, 5, 6, 0)) for n in (1, 2)))
+    )
+    first = box(b"traf", box(b"tfhd", words(0, 1)), box(b"trun", words(1, 2, 116)))
+    second = box(b"traf", box(b"tfhd", words(0, 2)), box(b"trun", words(0, 1)))
+    moof = box(b"moof", box(b"mfhd", words(0, 1)), first, second)
+    assert len(moof) + 8 == 116
+    assert walked(init + moof + box(b"mdat", bytes(18))).fault == ""
+    assert "reach beyond the mdat" in walked(init + moof + box(b"mdat", bytes(17)) + box(b"free")).fault
+
+
+def test_file_shorter_than_its_size_is_truncated() -> None:
+    """The kernel says of this file that it has 4096 bytes, and gives 6: like one cut short while it is walked."""
+    with open("/sys/class/net/lo/mtu", "rb") as shrunk:
+        found = walk(shrunk.fileno())
+    assert "shorter than it was" in found.fault
+    assert found.truncated
 
 
 MENDABLE = [
@@ -297,6 +339,12 @@ LIES = [
     pytest.param(INIT + fragment(offset=-9999), "beyond the file", id="run before the file"),
     pytest.param(INIT + fragment(offset=1) + fragment(2), "reach beyond the mdat", id="run out of its mdat"),
     pytest.param(INIT + fragment(flags=0x201, rows=(9, 9)), "declares 3 entries", id="run shorter than it says"),
+    pytest.param(
+        INIT + fragment(flags=0x301, rows=(1, 9, 1, 9, 1, 9)) + fragment(2), "reach beyond", id="sizes second"
+    ),
+    pytest.param(progressive(tkhd=box(b"tkhd", words(0, 0))), "tkhd at 182 is too short", id="short tkhd"),
+    pytest.param(progressive(stsd=box(b"stsd", words(0, 1))), "is too short", id="stsd without its entry"),
+    pytest.param(progressive(stsc=box(b"stsc", words(0, 0))), "does not fit", id="empty stsc"),
     pytest.param(INIT + fragment(flags=0x201, rows=(9, 9, 9)) + fragment(2), "reach beyond the mdat", id="sizes lie"),
 ]
 
@@ -321,6 +369,22 @@ def test_file_cut_at_any_byte_is_truncated(data: bytes) -> None:
     [
         pytest.param(FTYP + box(b"free") * 1_000_001, "more than 1000000 boxes", id="boxes"),
         pytest.param(FTYP + moov(trak((1,) * 1_000_001)), "declares 1000001 chunks", id="chunks"),
+        pytest.param(
+            FTYP
+            + moov(
+                *(
+                    trak(
+                        (8,) * 600_000,
+                        track_id=n,
+                        stts=box(b"stts", words(0, 1, 600_000, 1)),
+                        stsz_box=box(b"stsz", words(0, 1, 600_000)),
+                    )
+                    for n in (1, 2)
+                )
+            ),
+            "more than 1000000 chunks",
+            id="chunks together",
+        ),
         pytest.param(
             FTYP + moov(trak(stsz_box=box(b"stsz", words(0, 0, 2_000_001), bytes(8_000_004)))),
             "declares 2000001 entries",

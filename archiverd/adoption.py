@@ -1,0 +1,109 @@
+"""Archives that stand already: whether one is, beyond doubt, the archive of a source."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import PurePosixPath
+
+from archiverd.errors import TranscodeFailed
+from archiverd.media.probe import probe
+from archiverd.media.source import Source
+from archiverd.policy import naming
+from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, Tree
+from archiverd.policy.verdict import agrees, proves_content
+from archiverd.workbench import TAG, Workbench
+
+log = logging.getLogger(__name__)
+
+
+class StandingArchives:
+    """Finds and adopts them. That a file stands under the right name says nothing."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+
+    def find(self, recording: Recording, source: Source, sha256: str) -> tuple[PurePosixPath, str] | None:
+        """An archive of this very content that stands under one of the source's names, and how it is known.
+
+        That a file stands there says nothing: it is taken for this source's archive only if a receipt or its
+        own metadata names this content, or its bytes or its sound are this source's, and it verifies.
+        """
+        wanted = naming.archive_path(recording.name, recording.path.name)
+        number, candidate = 1, wanted
+        while self._bench.files.status(Tree.ARCHIVE, candidate) is not None:
+            proof = self._proof(recording, candidate, source, sha256)
+            if proof:
+                return candidate, proof
+            number += 1
+            candidate = naming.numbered(wanted, number)
+        return None
+
+    def _proof(self, recording: Recording, archive: PurePosixPath, source: Source, sha256: str) -> str:
+        """How it is known that an archive is this source's; empty where it is not."""
+        try:
+            with self._bench.files.opened(Tree.ARCHIVE, archive) as handle:
+                status = os.fstat(handle)
+                if status.st_size == source.size and self._bench.files.sha256(handle, self._bench.stop) == sha256:
+                    return "its bytes are the source's"
+                owner = self._bench.catalog.archive_owner(archive)
+                if owner is not None and owner.receipt is not None and owner.receipt.source_sha256 != sha256:
+                    return ""
+                return self._proof_by_content(handle, status.st_size, source, sha256)
+        except (OSError, TranscodeFailed) as error:
+            log.warning(
+                "%s: stands where the archive of %s belongs, and can't be compared: %s",
+                naming.printable(archive), naming.printable(recording.path), error,
+            )  # fmt: skip
+            return ""
+
+    def _proof_by_content(self, handle: int, size: int, source: Source, sha256: str) -> str:
+        self._bench.display.stage("comparing with the archive that stands")
+        told = _told_source(probe(handle, stop=self._bench.stop, limits=self._bench.settings.limits).tags.get(TAG, ""))
+        if told not in ("", sha256):
+            return ""
+        decoded = self._bench.transcoder.decode(
+            source.handle, encoded_audio=False, on_position=self._bench.show(source)
+        )
+        if decoded.error:
+            return ""
+        evidence = self._bench.verifier.evidence(
+            source, decoded.frames, handle, size, height=None, on_position=self._bench.show(source)
+        )
+        if told == sha256:
+            return "its metadata names this source, and it verifies" if agrees(evidence) else ""
+        return "its frames and its sound are the source's" if proves_content(evidence) else ""
+
+    def adopt(
+        self, recording: Recording, source: Source, sha256: str, standing: tuple[PurePosixPath, str]
+    ) -> Recording:
+        """Take an archive that stands, and is proven, for the archive of this recording."""
+        archive, proof = standing
+        self._bench.files.sync_file(Tree.ARCHIVE, archive)
+        with self._bench.files.opened(Tree.ARCHIVE, archive) as handle:
+            status, archive_sha256 = os.fstat(handle), self._bench.files.sha256(handle, self._bench.stop)
+        now = self._bench.clock()
+        receipt = Receipt(
+            kind=ArchiveKind.ADOPTED, source=recording.fingerprint, source_sha256=sha256,
+            archive=Fingerprint.of(status), archive_sha256=archive_sha256, rung="", encoder="",
+            reason=f"stood there already: {proof}", frames=source.declared_frames,
+            duration_s=source.info.duration_s, checks=(proof,), claimed_at=now, encode_s=0.0, verify_s=0.0,
+            committed_at=now,
+        )  # fmt: skip
+        return self._bench.catalog.adopted(recording, archive, receipt, now)
+
+    def retire(self, recording: Recording, old: PurePosixPath) -> None:
+        """Move an archive that was made anew to the trash."""
+        aside = self._bench.files.set_aside(Tree.ARCHIVE, old, recording.job)
+        place = self._bench.files.trash(Tree.ARCHIVE, aside, old, recording.job, self._bench.stop)
+        log.info("%s: replaced; the old archive is in the trash as %s", naming.printable(old), naming.printable(place))
+
+
+def _told_source(tag: str) -> str:
+    """The SHA-256 of the source that an archive's metadata names; empty where it names none."""
+    try:
+        values = json.loads(tag)
+        return str(values["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,72 @@
+"""What a job works with, in one value: built once by the pipeline, handed to whoever does a part of the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from archiverd.media.ffmpeg_progress import Position
+from archiverd.media.process import Limits
+from archiverd.media.source import Source
+from archiverd.media.transcoder import Transcoder
+from archiverd.media.verifier import Verifier
+from archiverd.policy.admission import Patience
+from archiverd.policy.model import Recording
+from archiverd.policy.outcome import Outcome, Result
+from archiverd.policy.stop import StopToken
+from archiverd.storage.catalog import Catalog
+from archiverd.storage.file_manager import FileManager
+from archiverd.storage.roots import Roots
+
+TAG = "archiverd"  # the key under which an archive carries the essentials of its receipt
+
+_WITH_ARCHIVE = (Result.TRANSCODED, Result.VERBATIM, Result.ADOPTED)
+
+
+class Display(Protocol):
+    """Where a job shows how far it is."""
+
+    def stage(self, text: str) -> None: ...
+
+    def update(self, fraction: float, speed: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What a job goes by, beside what ffmpeg is told."""
+
+    patience: Patience
+    attempts: int
+    delete: bool
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """The tools of one archiverd; all belong to the thread that works with them."""
+
+    catalog: Catalog
+    files: FileManager
+    roots: Roots
+    transcoder: Transcoder
+    verifier: Verifier
+    settings: JobSettings
+    stop: StopToken
+    display: Display
+    clock: Callable[[], float]  # seconds since the epoch
+
+    def show(self, source: Source) -> Callable[[Position], None]:
+        """What shows ffmpeg's position in a clip on the display."""
+        total_s = source.info.duration_s
+
+        def show(position: Position) -> None:
+            self.display.update(min(1.0, position.out_time_s / total_s) if total_s > 0 else 0.0, position.speed)
+
+        return show
+
+
+def outcome(recording: Recording, result: Result, reason: str) -> Outcome:
+    """The outcome of a go that leaves the recording as it is given."""
+    archive_size = recording.archive_size if result in _WITH_ARCHIVE else 0
+    return Outcome(recording.path, result, reason, recording.fingerprint.size, archive_size)

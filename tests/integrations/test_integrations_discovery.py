@@ -1,0 +1,518 @@
+"""What a scan finds in real directories, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from archiverd.errors import StartupError
+from archiverd.policy.model import ClipName, Discovery, Fingerprint
+from archiverd.storage.discovery import FileDiscovery, Ignored
+
+NOW = datetime(2026, 7, 2, 8, 0, 0).timestamp()
+WRITTEN = datetime(2026, 7, 1, 12, 1, 0).timestamp()
+DAY = "2026/07/01"
+CLIP = f"{DAY}/REO_Front_20260701120000.mp4"
+
+
+def discovery(root: Path, *exclude: Path) -> FileDiscovery:
+    return FileDiscovery(root, exclude=exclude, snapshot_window_s=60.0, now=lambda: NOW)
+
+
+def scan(root: Path, *exclude: Path) -> Discovery:
+    return discovery(root, *exclude).scan()
+
+
+def put(root: Path, path: str, content: bytes = b"film") -> Path:
+    where = root / path
+    where.parent.mkdir(parents=True, exist_ok=True)
+    where.write_bytes(content)
+    os.utime(where, (WRITTEN, WRITTEN))
+    return where
+
+
+def clips(found: Discovery) -> list[str]:
+    return [str(recording.clip.path) for recording in found.recordings]
+
+
+def make_fifo(where: Path) -> None:
+    os.mkfifo(where)
+
+
+def make_socket(where: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"/proc/self/fd/{os.open(where.parent, os.O_PATH)}/{where.name}")
+
+
+def make_device(where: Path) -> None:
+    """A device node, where this user may make one; a FIFO, which is no file of ours either, where not."""
+    try:
+        os.mknod(where, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    except PermissionError:
+        os.mkfifo(where)
+
+
+def make_symlink_to_clip(where: Path) -> None:
+    where.symlink_to(Path(CLIP).name)
+
+
+def make_dangling_symlink(where: Path) -> None:
+    where.symlink_to("nowhere")
+
+
+TYPES = [
+    pytest.param(make_fifo, Ignored.SPECIAL, id="FIFO"),
+    pytest.param(make_socket, Ignored.SPECIAL, id="socket"),
+    pytest.param(make_device, Ignored.SPECIAL, id="device"),
+    pytest.param(make_symlink_to_clip, Ignored.SYMLINK, id="symlink"),
+    pytest.param(make_dangling_symlink, Ignored.SYMLINK, id="dangling symlink"),
+    pytest.param(Path.mkdir, Ignored.DIRECTORY, id="directory"),
+]
+
+
+def test_recording_is_found_with_all_that_is_known_of_it(tmp_path: Path) -> None:
+    clip = put(tmp_path, CLIP)
+    snapshot = put(tmp_path, f"{DAY}/REO_Front_20260701120007.jpg")
+    (recording,) = scan(tmp_path).recordings
+    assert recording.clip.path == PurePosixPath(CLIP)
+    assert recording.clip.name == ClipName("Front", datetime(2026, 7, 1, 12, 0, 0))
+    assert recording.clip.fingerprint == Fingerprint.of(clip.stat())
+    assert [file.path for file in recording.snapshots] == [PurePosixPath(f"{DAY}/{snapshot.name}")]
+    assert recording.snapshots[0].fingerprint == Fingerprint.of(snapshot.stat())
+    assert not recording.protected
+    assert recording.doubts == ()
+
+
+def test_recordings_come_by_time_and_then_by_path(tmp_path: Path) -> None:
+    paths = [
+        "2026/06/30/b_20260630235959.mp4",
+        "2026/06/30/z_20260701000000.mp4",
+        f"{DAY}/a_20260701000000.mp4",
+        f"{DAY}/b_20260701000000.mp4",
+        "2025/01/01/a_20260701000001.mp4",
+    ]
+    for path in reversed(paths):
+        put(tmp_path, path)
+    assert clips(scan(tmp_path)) == paths
+
+
+def test_snapshot_without_recording_is_an_orphan(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    put(tmp_path, f"{DAY}/REO_Back_20260701120000.jpg")
+    found = scan(tmp_path)
+    assert [str(file.path) for file in found.orphans] == [f"{DAY}/REO_Back_20260701120000.jpg"]
+    assert found.recordings[0].snapshots == ()
+
+
+def test_snapshot_is_paired_across_midnight(tmp_path: Path) -> None:
+    put(tmp_path, "2026/06/30/x_20260630235958.mp4")
+    put(tmp_path, f"{DAY}/x_20260701000003.jpg")
+    assert [str(file.path) for file in scan(tmp_path).recordings[0].snapshots] == [f"{DAY}/x_20260701000003.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("keep", "protected"),
+    [
+        (f"{DAY}/REO_Front_20260701120000.keep", True),
+        (f"{DAY}/REO_Front_20260701120000.KEEP", True),
+        (f"{DAY}/REO_Front_20260701120000~2.keep", False),
+        (f"{DAY}/REO_Back_20260701120000.keep", False),
+        ("2026/07/02/REO_Front_20260701120000.keep", False),
+        (f"{DAY}/.keep", False),
+    ],
+)
+def test_keep_protects_the_clip_it_stands_beside(tmp_path: Path, keep: str, protected: bool) -> None:
+    put(tmp_path, CLIP)
+    put(tmp_path, keep, b"")
+    assert scan(tmp_path).recordings[0].protected is protected
+
+
+def test_keep_of_the_longest_name_protects(tmp_path: Path) -> None:
+    put(tmp_path, f"{DAY}/" + "x" * 236 + "_20260701120000.mp4")
+    put(tmp_path, f"{DAY}/" + "x" * 235 + "_20260701120000.keep")
+    assert scan(tmp_path).recordings[0].protected
+
+
+def test_keep_that_is_a_dangling_symlink_protects(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    (tmp_path / CLIP).with_suffix(".keep").symlink_to("nowhere")
+    assert scan(tmp_path).recordings[0].protected
+
+
+def test_keep_is_not_counted_as_foreign(tmp_path: Path) -> None:
+    put(tmp_path, f"{DAY}/REO_Front_20260701120000.keep", b"")
+    assert scan(tmp_path).ignored == {}
+
+
+def test_doubtful_time_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "1970/01/01/x_19700101000000.mp4")
+    (recording,) = scan(tmp_path).recordings
+    assert "before 2005" in recording.doubts[0]
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "two\nlines_20260701120000.mp4",
+        "-rf_20260701120000.mp4",
+        "\x1b[2J_20260701120000.mp4",
+        os.fsdecode(b"caf\xe9_20260701120000.mp4"),
+        "カメラ 前_01_20260701120000.mp4",
+        "x" * 236 + "_20260701120000.mp4",
+        ". ._20260701120000.mp4",
+    ],
+)
+def test_odd_name_survives(tmp_path: Path, filename: str) -> None:
+    put(tmp_path, f"{DAY}/{filename}")
+    (recording,) = scan(tmp_path).recordings
+    assert os.fsencode(recording.clip.path) == os.fsencode(f"{DAY}/{filename}")
+    assert (tmp_path / recording.clip.path).read_bytes() == b"film"
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (f"{DAY}/Thumbs.db", Ignored.FOREIGN),
+        (f"{DAY}/test.mp4", Ignored.FOREIGN),
+        (f"{DAY}/REO_Front_20260701120000.mp4.part", Ignored.FOREIGN),
+        (f"{DAY}/.archiverd-root", Ignored.FOREIGN),
+        (f"{DAY}/x_20260231120000.mp4", Ignored.IMPOSSIBLE),
+        (f"{DAY}/x_20260701250000.jpg", Ignored.IMPOSSIBLE),
+        ("x_20260701120000.mp4", Ignored.OUTSIDE),
+        ("2026/x_20260701120000.mp4", Ignored.OUTSIDE),
+        ("2026/07/x_20260701120000.mp4", Ignored.OUTSIDE),
+        ("2026/07/02", Ignored.OUTSIDE),
+        ("2026/.archiverd-root", Ignored.OUTSIDE),
+        ("other/x_20260701120000.mp4", Ignored.NOT_A_DATE),
+        ("2026/7/1/x_20260701120000.mp4", Ignored.NOT_A_DATE),
+        ("2026/13/01/x_20260701120000.mp4", Ignored.NOT_A_DATE),
+        ("2026/02/31/x_20260231120000.mp4", Ignored.NOT_A_DATE),
+        ("20260/07/01/x_20260701120000.mp4", Ignored.NOT_A_DATE),
+        ("2026/archived/x_20260701120000.mp4", Ignored.NOT_A_DATE),
+        (f"{DAY}/REO_Front_20260701120001.mp4/x_20260701120000.mp4", Ignored.DIRECTORY),
+        (f"{DAY}/more/x_20260701120000.mp4", Ignored.DIRECTORY),
+    ],
+)
+def test_what_is_not_ours_is_left_alone_and_counted(tmp_path: Path, path: str, reason: Ignored) -> None:
+    put(tmp_path, CLIP)
+    put(tmp_path, path)
+    found = scan(tmp_path)
+    assert (clips(found), dict(found.ignored)) == ([CLIP], {reason: 1})
+
+
+@pytest.mark.parametrize("filename", ["REO_Front_20260701120001.mp4", "Thumbs.db", ".archiverd-1f-42.part"])
+@pytest.mark.parametrize(("make", "reason"), TYPES)
+def test_other_type_is_left_alone_whatever_its_name(
+    tmp_path: Path, make: object, reason: Ignored, filename: str
+) -> None:
+    put(tmp_path, CLIP)
+    make(tmp_path / DAY / filename)  # type: ignore[operator]  # one of the makers above
+    found = scan(tmp_path)
+    assert (clips(found), found.leftovers, dict(found.ignored)) == ([CLIP], (), {reason: 1})
+
+
+@pytest.mark.parametrize("link", ["2027", "2026/08", "2026/07/02"])
+def test_symlinked_directory_is_never_entered(tmp_path: Path, link: str) -> None:
+    root = tmp_path / "camera"
+    put(root, CLIP)
+    outside = tmp_path / "outside"
+    for path in ("x_20260701120000.mp4", "02/x_20260701120000.mp4", "08/02/x_20260701120000.mp4"):
+        put(outside, path)
+    (root / link).symlink_to(outside)
+    found = scan(root)
+    assert (clips(found), dict(found.ignored)) == ([CLIP], {Ignored.SYMLINK: 1})
+
+
+def test_root_may_be_reached_through_a_symlink(tmp_path: Path) -> None:
+    put(tmp_path / "disk", CLIP)
+    (tmp_path / "camera").symlink_to("disk")
+    assert clips(scan(tmp_path / "camera")) == [CLIP]
+
+
+@contextmanager
+def running(turn: object) -> Iterator[None]:
+    """Something done again and again beside the test."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.is_set():
+            turn()  # type: ignore[operator]  # a function without parameters
+
+    thread = threading.Thread(target=repeat, name="beside")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_directory_swapped_for_a_symlink_leads_nowhere(tmp_path: Path) -> None:
+    """A parent alternates between a directory and a symlink out of the tree while it is scanned."""
+    root = tmp_path / "camera"
+    put(root, CLIP)
+    put(tmp_path, "outside/01/secret_20260701120000.mp4")
+    aside, link, month = tmp_path / "aside", tmp_path / "link", root / "2026/07"
+    link.symlink_to(tmp_path / "outside")
+
+    def swap() -> None:
+        month.rename(aside)
+        link.rename(month)
+        month.rename(link)
+        aside.rename(month)
+
+    seen: set[str] = set()
+    caught = 0
+    deadline = time.monotonic() + 30
+    with running(swap):
+        while caught < 5 and time.monotonic() < deadline:
+            found = scan(root)
+            seen.update(clips(found))
+            caught += found.ignored.get(Ignored.REPLACED, 0)
+    assert caught >= 5  # the directory was a symlink when it was about to be opened
+    assert seen <= {CLIP}
+
+
+def test_what_vanishes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    """Files and directories come and go while the tree is scanned; one stays, and is found each time."""
+    put(tmp_path, CLIP)
+    day = tmp_path / DAY
+    other = tmp_path / "2026/07/02"
+
+    def come_and_go() -> None:
+        names = [day / f"x_202607011300{second:02}.mp4" for second in range(30)]
+        other.mkdir()
+        for name in names:
+            name.touch()
+        for name in names:
+            name.unlink()
+        other.rmdir()
+
+    counts: set[int] = set()
+    deadline = time.monotonic() + 30
+    with running(come_and_go):
+        while len(counts) < 8 and time.monotonic() < deadline:
+            found = scan(tmp_path)
+            assert CLIP in clips(found)
+            assert found.ignored == {}
+            counts.add(len(found.recordings))
+    assert len(counts) >= 8  # the scans did meet the coming and going
+
+
+OWN_AT_TOP = [".archiverd-root", "archiver.log", "archiver.log.1", "archiver.log.2.gz"]
+OWN_DIRECTORIES = [".archiverd", "archived", ".deleted"]
+
+
+@pytest.mark.parametrize("filename", OWN_AT_TOP)
+def test_own_file_at_the_top_is_not_foreign(tmp_path: Path, filename: str) -> None:
+    put(tmp_path, filename)
+    assert scan(tmp_path).ignored == {}
+
+
+@pytest.mark.parametrize("name", OWN_DIRECTORIES)
+def test_own_directory_at_the_top_is_neither_foreign_nor_a_source(tmp_path: Path, name: str) -> None:
+    put(tmp_path, f"{name}/{CLIP}")
+    found = scan(tmp_path)
+    assert (clips(found), dict(found.ignored)) == ([], {})
+
+
+@pytest.mark.parametrize("where", ["2020", "2026/08", "2026/07/02", "trash", "2026/trash", f"{DAY}/trash"])
+def test_excluded_directory_is_not_entered_and_not_counted(tmp_path: Path, where: str) -> None:
+    put(tmp_path, CLIP)
+    for below in ("", "01/", "01/01/"):
+        put(tmp_path, f"{where}/{below}x_20260701120000.mp4")
+    found = scan(tmp_path, tmp_path / where)
+    assert (clips(found), dict(found.ignored)) == ([CLIP], {})
+
+
+def test_excluded_directory_is_known_by_what_it_is(tmp_path: Path) -> None:
+    put(tmp_path, "camera/2020/01/01/x_20260701120000.mp4")
+    (tmp_path / "trash").symlink_to("camera/2020")
+    assert clips(scan(tmp_path / "camera", tmp_path / "trash")) == []
+
+
+def test_symlink_that_names_an_excluded_directory_is_not_counted(tmp_path: Path) -> None:
+    put(tmp_path, f"disk/{CLIP}")
+    root = tmp_path / "camera"
+    root.mkdir()
+    (root / "trash").symlink_to(tmp_path / "disk")
+    found = scan(root, root / "trash")
+    assert (clips(found), dict(found.ignored)) == ([], {})
+
+
+def test_root_among_the_excluded_is_scanned(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    assert clips(scan(tmp_path, tmp_path, tmp_path / "missing")) == [CLIP]
+
+
+PART = ".archiverd-1f2e3d4c-42.part"
+GONE = ".archiverd-43.gone"
+
+
+def test_leftovers_are_told_and_not_counted_as_foreign(tmp_path: Path) -> None:
+    put(tmp_path, f"{DAY}/{PART}")
+    put(tmp_path, f"2026/06/30/{GONE}")
+    found = scan(tmp_path)
+    assert found.leftovers == (PurePosixPath(f"2026/06/30/{GONE}"), PurePosixPath(f"{DAY}/{PART}"))
+    assert (found.recordings, dict(found.ignored)) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("path", "listed"),
+    [
+        (f"{DAY}/{PART}", True),
+        (f"{DAY}/{GONE}", True),
+        (f"archived/{DAY}/{PART}", True),
+        (f"any/{DAY}/{GONE}", True),
+        (f"2026/{PART}", False),
+        (PART, False),
+        (f"a/b/{DAY}/{PART}", False),
+        (f"2020/{DAY}/{PART}", False),
+        (f"excluded/{DAY}/{PART}", False),
+        (f"{DAY}/REO_Front_20260701120000.part", False),
+        (f"{DAY}/{PART}/directory", False),
+    ],
+)
+def test_leftovers_are_listed_also_below_one_more_directory(tmp_path: Path, path: str, listed: bool) -> None:
+    put(tmp_path, CLIP)
+    put(tmp_path, path)
+    found = discovery(tmp_path, tmp_path / "excluded").scan_leftovers()
+    assert found == ((PurePosixPath(path),) if listed else ())
+
+
+def test_leftovers_are_not_looked_for_through_symlinks(tmp_path: Path) -> None:
+    put(tmp_path, f"outside/{DAY}/{PART}")
+    root = tmp_path / "camera"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path / "outside")
+    assert discovery(root).scan_leftovers() == ()
+
+
+def test_missing_root_is_a_startup_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="camera: No such file") as caught:
+        scan(tmp_path / "camera")
+    assert caught.value.advice
+
+
+def test_root_that_is_a_file_is_a_startup_error_that_names_it(tmp_path: Path) -> None:
+    put(tmp_path, "camera")
+    with pytest.raises(StartupError, match="camera: Not a directory"):
+        discovery(tmp_path / "camera").scan_leftovers()
+
+
+def test_empty_root_is_no_error(tmp_path: Path) -> None:
+    assert scan(tmp_path) == Discovery((), (), {}, ())
+
+
+def test_nothing_is_changed_and_no_descriptor_is_left(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    put(tmp_path, f"{DAY}/{PART}")
+    before = (sorted(map(str, tmp_path.rglob("*"))), os.listdir("/proc/self/fd"))
+    scan(tmp_path)
+    discovery(tmp_path).scan_leftovers()
+    assert (sorted(map(str, tmp_path.rglob("*"))), os.listdir("/proc/self/fd")) == before
+
+
+SCAN = """
+import json, logging, sys
+from pathlib import Path
+from archiverd.errors import StartupError
+from archiverd.storage.discovery import FileDiscovery
+root, closing, modes = Path(sys.argv[1]), Path(sys.argv[2]), [int(mode, 8) for mode in sys.argv[3:]]
+logging.basicConfig(format="%(levelname)s %(message)s")
+discovery = FileDiscovery(root, snapshot_window_s=60, now=lambda: 1782979200.0)
+try:
+    for mode in modes:
+        closing.chmod(mode)
+        found = discovery.scan()
+    discovery.scan_leftovers()
+except StartupError as error:
+    sys.exit(f"StartupError {error}")
+print(json.dumps([[str(one.clip.path) for one in found.recordings], found.ignored]))
+"""
+
+
+def scan_elsewhere(*before: str, root: Path, closing: str, modes: list[str]) -> subprocess.CompletedProcess[str]:
+    """Scan in a process of its own, begun by the command `before`: once with each of the modes of `closing`."""
+    argv = [*before, sys.executable, "-c", SCAN, str(root), str(root / closing), *modes]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+# Permissions do not hold root up: it scans without its capabilities. Anybody else has none to begin with.
+UNPRIVILEGED = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture
+def three_days(tmp_path: Path) -> Iterator[Path]:
+    """A tree of three days, of which a test may close what it likes: it is opened again at the end."""
+    for day in ("2026/06/30", DAY, "2026/07/02"):
+        put(tmp_path, f"{day}/x_20260701120000.mp4")
+        put(tmp_path, f"{day}/x_20260701120001.mp4")
+    yield tmp_path
+    for directory in (tmp_path, tmp_path / "2026", tmp_path / "2026/07", tmp_path / DAY):
+        directory.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("where", "mode", "left"),
+    [
+        (DAY, "000", ["2026/06/30", "2026/07/02"]),
+        (DAY, "400", ["2026/06/30", "2026/07/02"]),  # may be listed, not searched
+        ("2026/07", "000", ["2026/06/30"]),
+        ("2026", "000", []),
+    ],
+)
+def test_unreadable_directory_is_counted_once_and_the_rest_is_found(
+    three_days: Path, where: str, mode: str, left: list[str]
+) -> None:
+    done = scan_elsewhere(*UNPRIVILEGED, root=three_days, closing=where, modes=[mode])
+    found, ignored = json.loads(done.stdout)
+    assert sorted({str(PurePosixPath(path).parent) for path in found}) == left
+    assert ignored == {"unreadable directory": 1}
+
+
+@pytest.mark.parametrize(
+    ("modes", "warnings"),
+    [(["000"], 1), (["400"], 1), (["000", "000", "000"], 1), (["000", "700", "000"], 2), (["000", "700"], 1)],
+)
+def test_unreadable_directory_is_logged_with_its_path_once_while_it_lasts(
+    three_days: Path, modes: list[str], warnings: int
+) -> None:
+    done = scan_elsewhere(*UNPRIVILEGED, root=three_days, closing=DAY, modes=modes)
+    assert done.stderr == f"WARNING cannot read {three_days / DAY}: Permission denied; left alone\n" * warnings
+
+
+def test_unreadable_directory_of_others_at_the_top_is_no_warning(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    (tmp_path / "lost+found").mkdir()
+    done = scan_elsewhere(*UNPRIVILEGED, root=tmp_path, closing="lost+found", modes=["000"])
+    assert json.loads(done.stdout) == [[CLIP], {"not a date directory": 1}]
+    assert done.stderr == ""
+
+
+def test_unreadable_root_is_a_startup_error(three_days: Path) -> None:
+    done = scan_elsewhere(*UNPRIVILEGED, root=three_days, closing="", modes=["000"])
+    assert done.stderr.startswith(f"StartupError cannot read the directory {three_days}: Permission denied. Check")
+
+
+def test_date_directory_on_another_mount_is_scanned(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    day = tmp_path / "2026/07/02"
+    day.mkdir()
+    script = 'mount -t tmpfs none "$0" && : > "$0/x_20260702120000.mp4" && exec "$@"'
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, str(day)]
+    done = scan_elsewhere(*alone, root=tmp_path, closing="", modes=["700"])
+    assert json.loads(done.stdout)[0] == [CLIP, "2026/07/02/x_20260702120000.mp4"]
+    assert not list(day.iterdir())
