@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind, select
+from archiverd.policy.encoding import EncodeSettings, file_url, transcode_command
 from tools import footage
 
 CHECKOUT = Path(__file__).parent.parent
@@ -78,16 +80,17 @@ def camera_clip(seconds: float) -> footage.Clip:
 
 
 def bare_command(source: Path, output: Path) -> tuple[str, ...]:
-    """The ffmpeg command that archiverd's software rung runs, and nothing around it."""
-    # Written by hand until the package has a function that builds it; then that function is called here.
-    quiet = "ffmpeg -hide_banner -nostdin -y -v error -xerror -err_detect explode"
-    guarded = "-f mov -format_whitelist mov -protocol_whitelist file -max_pixels 67108864 -noautorotate"
-    mapped = "-map 0:v:0 -map 0:a? -map_metadata 0 -c:a copy"
-    encoded = "-c:v libx265 -preset fast -crf 26 -x265-params log-level=error:hash=1 -tag:v hvc1"
-    timed = "-fps_mode passthrough -enc_time_base 1:90000 -video_track_timescale 90000"
-    contained = "-movflags +faststart+use_metadata_tags -f mp4"
-    before = (*quiet.split(), *guarded.split(), "-i", f"file:{source}")
-    return (*before, *mapped.split(), *encoded.split(), *timed.split(), *contained.split(), f"file:{output}")
+    """The ffmpeg command that archiverd's software rung runs on the clip, and nothing around it."""
+    footage_stream = _stream(0, StreamKind.VIDEO, "h264")
+    info = ClipInfo((footage_stream, _stream(1, StreamKind.AUDIO, "aac")), 0.0, {}, ())
+    settings = EncodeSettings("hevc", 26, "fast")
+    return transcode_command(info, select(info), settings, file_url(str(source)), file_url(str(output)), {})
+
+
+def _stream(index: int, kind: StreamKind, codec: str) -> Stream:
+    return Stream(
+        index, kind, codec, packets=0, first_s=0.0, end_s=0.0, longest_packet_s=0.0, digest="", pix_fmt="yuv420p"
+    )  # fmt: skip
 
 
 def whole_command(template: str, tree: Path) -> tuple[str, ...]:

@@ -116,9 +116,8 @@ class FileDiscovery:
         leftovers: list[PurePosixPath] = []
         with self._walk() as (walk, root):
             for day, handle in walk.days_below_top(root):
-                for entry in walk.entries(day, handle):
-                    if kind_of(entry.name) in _LEFTOVERS and _is_file(entry):
-                        leftovers.append(day / entry.name)
+                files = (entry.name for entry in walk.entries(day, handle) if _is_file(entry))
+                leftovers.extend(day / name for name in files if kind_of(name) in _LEFTOVERS)
         return tuple(sorted(leftovers))
 
     @contextmanager

@@ -29,8 +29,8 @@ def owner_of(snapshot: str, clips: list[str], window_s: float = WINDOW_S) -> str
     pairing = pair([found(clip) for clip in clips], [found(snapshot)], window_s)
     if pairing.orphans:
         return None
-    ((clip, snapsnapshots),) = pairing.by_clip.items()
-    assert [str(file.path) for file in snapsnapshots] == [snapshot]
+    ((clip, snapshots),) = pairing.by_clip.items()
+    assert [str(file.path) for file in snapshots] == [snapshot]
     return str(clip)
 
 
@@ -128,17 +128,15 @@ def test_stem_wins_over_an_equal_clip_of_a_lower_copy() -> None:
     assert owner_of(f"{D}/x_20260701120000~2.jpg", clips) == clips[1]
 
 
-def test_clip_may_have_several_snapsnapshots_oldest_first() -> None:
+def test_clip_may_have_several_snapshots_oldest_first() -> None:
     clip = found(f"{D}/x_20260701120000.mp4")
-    snapsnapshots = [found(f"{D}/x_202607011200{second:02}.jpg") for second in (9, 0, 4)]
-    assert pair([clip], snapsnapshots, WINDOW_S) == Pairing(
-        {clip.path: (snapsnapshots[1], snapsnapshots[2], snapsnapshots[0])}, ()
-    )
+    snapshots = [found(f"{D}/x_202607011200{second:02}.jpg") for second in (9, 0, 4)]
+    assert pair([clip], snapshots, WINDOW_S) == Pairing({clip.path: (snapshots[1], snapshots[2], snapshots[0])}, ())
 
 
 def test_orphans_come_oldest_first() -> None:
-    snapsnapshots = [found(f"{D}/x_202607011200{second:02}.jpg") for second in (9, 0, 4)]
-    assert pair([], snapsnapshots, WINDOW_S).orphans == (snapsnapshots[1], snapsnapshots[2], snapsnapshots[0])
+    snapshots = [found(f"{D}/x_202607011200{second:02}.jpg") for second in (9, 0, 4)]
+    assert pair([], snapshots, WINDOW_S).orphans == (snapshots[1], snapshots[2], snapshots[0])
 
 
 def test_clip_without_snapshot_is_not_listed() -> None:
@@ -171,7 +169,7 @@ def trees(draw: st.DrawFn, extension: str) -> list[FoundFile]:
 
 @given(trees("mp4"), trees("jpg"), st.integers(0, 90))
 def test_every_snapshot_is_in_exactly_one_place(
-    clips: list[FoundFile], snapsnapshots: list[FoundFile], window: int
+    clips: list[FoundFile], snapshots: list[FoundFile], window: int
 ) -> None:
     pairing = pair(clips, snapshots, window)
     placed = [file for files in pairing.by_clip.values() for file in files] + list(pairing.orphans)
@@ -181,7 +179,7 @@ def test_every_snapshot_is_in_exactly_one_place(
 
 @given(trees("mp4"), trees("jpg"), st.integers(0, 90))
 def test_each_snapshot_is_where_the_rule_puts_it(
-    clips: list[FoundFile], snapsnapshots: list[FoundFile], window: int
+    clips: list[FoundFile], snapshots: list[FoundFile], window: int
 ) -> None:
     """Against the rule spelled out clip by clip: own stem, else the nearest of the camera, within the window."""
     pairing = pair(clips, snapshots, window)
@@ -199,13 +197,11 @@ def test_each_snapshot_is_where_the_rule_puts_it(
 
 
 @given(trees("mp4"), trees("jpg"), st.randoms(use_true_random=False))
-def test_order_of_the_input_changes_nothing(
-    clips: list[FoundFile], snapsnapshots: list[FoundFile], random: object
-) -> None:
-    expected = pair(clips, snapsnapshots, WINDOW_S)
+def test_order_of_the_input_changes_nothing(clips: list[FoundFile], snapshots: list[FoundFile], random: object) -> None:
+    expected = pair(clips, snapshots, WINDOW_S)
     random.shuffle(clips)  # type: ignore[attr-defined]  # hypothesis' own Random
-    random.shuffle(snapsnapshots)  # type: ignore[attr-defined]  # as above
-    assert pair(clips, snapsnapshots, WINDOW_S) == expected
+    random.shuffle(snapshots)  # type: ignore[attr-defined]  # as above
+    assert pair(clips, snapshots, WINDOW_S) == expected
 
 
 def test_work_grows_little_faster_than_the_files() -> None:
@@ -217,8 +213,8 @@ def test_work_grows_little_faster_than_the_files() -> None:
             for i, moment in enumerate(moments)
         ]
 
-    clips, snapsnapshots = files("mp4"), files("jpg")
+    clips, snapshots = files("mp4"), files("jpg")
     began = time.process_time()
-    pairing = pair(clips, snapsnapshots, WINDOW_S)
+    pairing = pair(clips, snapshots, WINDOW_S)
     assert time.process_time() - began < 10  # half a second; comparing each with each takes a minute and more
     assert len(pairing.by_clip) == len(clips)
