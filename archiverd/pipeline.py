@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archiverd.config import Config, Order
-from archiverd.errors import Interrupted, LockedError, ResourceError
+from archiverd.errors import Interrupted, LockedError, ResourceError, StartupError
 from archiverd.media.process import Limits
 from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
@@ -35,6 +35,7 @@ Confirm = Callable[[RunPlan], bool]
 MakeReporter = Callable[[int, int], ProgressReporter]
 Below = Callable[[ProgressReporter], AbstractContextManager[None]]  # the log's lines go above a reporter
 MakeFiles = Callable[[dict[Tree, Path], str, Modes], FileManager]
+Stopped = ResourceError | StartupError | Interrupted  # what ends a run early and blames no recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Summary:
     plan: RunPlan
     outcomes: tuple[Outcome, ...]
     elapsed_s: float
-    stopped: ResourceError | Interrupted | None = None
+    stopped: Stopped | None = None
 
     @property
     def exit_code(self) -> int:
@@ -116,6 +117,8 @@ class Pipeline:
             plan = plan_run(scanner.scan(), catalog.recordings(), self._manner(), self._clock())
             if plan.work and not confirm(plan):
                 return None
+            for row in plan.vanished:
+                catalog.gone(row, "the source is not there any more", self._clock())
             recordings = self._offer(catalog, plan)
             work = [(item, row) for item, row in recordings if item.action.changes_something]
             total = sum(item.size for item, _ in work)
@@ -156,7 +159,7 @@ class Pipeline:
 
     def _carry_out(
         self, processor: FileProcessor, work: list[tuple[Planned, Recording]], reporter: ProgressReporter
-    ) -> tuple[list[Outcome], ResourceError | Interrupted | None]:
+    ) -> tuple[list[Outcome], Stopped | None]:
         outcomes: list[Outcome] = []
         try:
             for item, recording in work:
@@ -165,7 +168,7 @@ class Pipeline:
                 outcome = processor.process(recording, again=self._config.no_skip)
                 outcomes.append(outcome)
                 reporter.end(f"{outcome.result}{f': {outcome.reason}' if outcome.reason else ''}")
-        except (ResourceError, Interrupted) as error:
+        except (ResourceError, StartupError, Interrupted) as error:
             log.warning("the run ends early: %s", error)
             return outcomes, error
         return outcomes, None

@@ -26,6 +26,7 @@ from archiverd.errors import (
     ResourceError,
     SourceChanged,
     SourceInvalid,
+    StartupError,
     TranscodeFailed,
     VerificationFailed,
 )
@@ -80,9 +81,12 @@ class FileProcessor:
             return self._archive(claimed, again=again)
         except (JobError, OSError) as error:
             return self._after_failure(claimed, error)
-        except (ResourceError, Interrupted) as error:
+        except (ResourceError, StartupError, Interrupted) as error:
             self._release(claimed, error)
             raise
+        except Exception as error:  # a bug of ours must not cost the other recordings their turn
+            log.exception("%s: internal error", naming.printable(claimed.path))
+            return self._after_failure(claimed, JobError(f"internal error: {type(error).__name__}: {error}"))
 
     # -- from source to archive ---------------------------------------------------------------------------
 
@@ -303,7 +307,7 @@ class FileProcessor:
         self._bench.catalog.quarantine(recording, reason, self._bench.clock())
         return outcome(recording, Result.QUARANTINED, reason)
 
-    def _release(self, claimed: Recording, error: ResourceError | Interrupted) -> None:
+    def _release(self, claimed: Recording, error: ResourceError | StartupError | Interrupted) -> None:
         """Let a recording go that is not to blame: back to waiting, with nothing counted against it.
 
         One that is being published stays so: the next start sees what stands, and goes on from there.

@@ -39,7 +39,7 @@ _NEXT = {
 def size_text(size: float) -> str:
     """Bytes as people read them, in powers of 1024."""
     for unit in _UNITS[:-1]:
-        if abs(size) < 1024:
+        if abs(round(size, 1)) < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} {_UNITS[-1]}"
@@ -86,6 +86,8 @@ def plan_lines(plan: RunPlan) -> list[str]:
     if plan.work:
         end = "deleted" if plan.delete else "moved to the trash"
         lines.append(f"Sources and their snapshots are {end} once their archives are proven.")
+    if plan.vanished:
+        lines.append(f"No longer there, to be noted: {len(plan.vanished)}")
     if plan.orphans:
         lines.append(f"Snapshots without a recording, left alone: {len(plan.orphans)}")
     lines += [f"Left alone, {reason}: {count}" for reason, count in plan.ignored.items()]
@@ -108,6 +110,7 @@ def plan_json(plan: RunPlan) -> JsonObject:
         "totals": {action: {"recordings": n, "bytes": size} for action, (n, size) in plan.totals().items()},
         "ignored": dict(plan.ignored),
         "orphans": [printable(path) for path in plan.orphans],
+        "vanished": [printable(row.path) for row in plan.vanished],
         "sources": "delete" if plan.delete else "trash",
     }
 
@@ -174,7 +177,7 @@ def status_json(catalog: Catalog, roots: Mapping[Tree, Path]) -> JsonObject:
     waiting = catalog.recordings((State.WAITING, State.ACTIVE, State.PUBLISHING))
     return {
         "catalog": catalog.id,
-        "roots": {tree: str(path) for tree, path in roots.items()},
+        "roots": {tree: printable(path) for tree, path in roots.items()},
         "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
         "archived": {"recordings": archived, "source_bytes": before, "archive_bytes": after},
         "waiting": [{"path": printable(row.path), "reason": row.reason} for row in waiting],
@@ -198,7 +201,7 @@ def status_lines(status: JsonObject) -> list[str]:
             lines += [f"  {row['path']}: {row['reason']}" for row in rows[:_LISTED]]
         if len(rows) > _LISTED:
             lines.append(f"  and {len(rows) - _LISTED} more (archiverd list --state {key})")
-    return lines
+    return _safe(lines)
 
 
 # -- why --------------------------------------------------------------------------------------------------
@@ -208,8 +211,10 @@ def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
     """The story of one recording, in order, and what comes next."""
     lines = [
         f"{printable(recording.path)}: {recording.state}" + (f", {recording.reason}" if recording.reason else ""),
-        f"  camera {printable(recording.name.camera)}, taken at {recording.name.taken_at}, "
-        f"{size_text(recording.fingerprint.size)}",
+        (
+            f"  camera {printable(recording.name.camera)}, taken at {recording.name.taken_at}, "
+            f"{size_text(recording.fingerprint.size)}"
+        ),
     ]
     lines += [f"  snapshot {printable(s.path)}{_went_to(s.disposed, s.disposed_to)}" for s in recording.snapshots]
     receipt = recording.receipt
@@ -225,7 +230,7 @@ def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
         lines.append(f"  source in the trash as {printable(recording.disposed_to)}")
     lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
     lines.append(f"  Next: {_NEXT[recording.state]}")
-    return lines
+    return _safe(lines)
 
 
 def _went_to(disposed: bool, place: PurePosixPath | None) -> str:
@@ -262,7 +267,7 @@ def summary_lines(outcomes: Sequence[Outcome], waiting: int, elapsed_s: float) -
     if waiting:
         lines.append(f"Too young, for a later run: {waiting}")
     lines.append(f"Took {span_text(elapsed_s)}.")
-    return lines
+    return _safe(lines)
 
 
 def outcome_json(outcome: Outcome) -> JsonObject:
@@ -274,6 +279,11 @@ def outcome_json(outcome: Outcome) -> JsonObject:
         "source_bytes": outcome.source_size,
         "archive_bytes": outcome.archive_size,
     }
+
+
+def _safe(lines: Iterable[str]) -> list[str]:
+    """The lines with what a terminal would obey, or a log not encode, escaped; each stays one line."""
+    return [printable(line) for line in lines]
 
 
 def _table(*columns: str) -> Table:
@@ -289,7 +299,7 @@ def _table(*columns: str) -> Table:
 
 
 def _row(table: Table, *cells: str) -> None:
-    """Add a row of plain text: a name may hold what rich would take for markup."""
+    """Add a row of plain text: a name or a reason may hold what rich would take for markup, or a terminal obey."""
     from rich.text import Text  # noqa: PLC0415
 
-    table.add_row(*(Text(cell) for cell in cells))
+    table.add_row(*(Text(printable(cell)) for cell in cells))

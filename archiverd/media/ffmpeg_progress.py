@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+_LARGEST = 2**63 - 1  # ffmpeg counts in 64 bits; a larger number would not fit a float
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -47,14 +48,17 @@ class ProgressFeed:
 
     def _turn(self) -> bool:
         before, self.position = self.position, self._next
-        return (before.frames, before.out_time_s, before.size_bytes) != (
-            self.position.frames, self.position.out_time_s, self.position.size_bytes,
-        )  # fmt: skip
+        after = self.position
+        return (
+            after.frames > before.frames
+            or after.out_time_s > before.out_time_s
+            or after.size_bytes > before.size_bytes
+        )
 
 
 def _whole(text: str, otherwise: int) -> int:
     try:
-        return max(0, int(text))
+        return min(max(0, int(text)), _LARGEST)
     except ValueError:
         return otherwise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind
 from archiverd.policy.encoding import file_url, probe_command
 from archiverd.policy.stop import StopToken
 
+_LARGEST = 2.0**64  # ffprobe counts in 64 bits; the sum of two such numbers is a finite one
 _FIELD = re.compile(r"(?:[^|\\]|\\.)+", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v"}
@@ -56,7 +58,9 @@ class _Packets:
 class Listing:
     """Reads ffprobe's `compact` writer line by line: `section|key=value|…`, C escapes in values.
 
-    A packet with side data is continued on a line of its own that begins with `|`.
+    A packet with side data is continued on a line of its own that begins with `|`. The one word of a file that
+    ffprobe prints without escapes is the key of a tag: a newline in it looks like another record, a `|` like
+    another field. Tags are in the last record only, after all its other fields, and are read with that in mind.
     """
 
     def __init__(self) -> None:
@@ -69,6 +73,9 @@ class Listing:
 
     def feed(self, line: str) -> bool:
         """Take one line. Always a sign of progress."""
+        if self._record.startswith("format|"):
+            self._record += f"\n{line}"
+            return True
         if line.startswith("|"):
             self._record += line
             return True
@@ -92,13 +99,19 @@ class Listing:
             case "packet":
                 self._take_packet(rest)
             case "stream":
-                self._streams.append(_stream(_values(rest)))
+                self._streams.append(_stream(dict(_pairs(rest))))
             case "format":
-                values = _values(rest)
-                self._duration_s = _number(values.get("duration")) or 0.0
-                self._tags = {key[4:]: value for key, value in values.items() if key.startswith("tag:")}
+                self._take_format(rest)
             case _:
                 return
+
+    def _take_format(self, rest: str) -> None:
+        """Take the duration where no tag comes before it, and each tag that is told once."""
+        pairs = _pairs(rest)
+        keys = [key for key, _ in pairs]
+        before_tags = dict(itertools.takewhile(lambda pair: not pair[0].startswith("tag:"), pairs))
+        self._duration_s = _number(before_tags.get("duration")) or 0.0
+        self._tags = {key[4:]: value for key, value in pairs if key.startswith("tag:") and keys.count(key) == 1}
 
     def _take_packet(self, rest: str) -> None:
         values = dict(part.partition("=")[::2] for part in rest.split("|"))
@@ -136,10 +149,10 @@ class Listing:
         )
 
 
-def _values(rest: str) -> dict[str, str]:
+def _pairs(rest: str) -> list[tuple[str, str]]:
     parts: Iterable[str] = _FIELD.findall(rest)
     pairs = (part.partition("=") for part in parts)
-    return {_plain(key): _plain(value) for key, _, value in pairs}
+    return [(_plain(key), _plain(value)) for key, _, value in pairs]
 
 
 def _plain(text: str) -> str:
@@ -147,12 +160,12 @@ def _plain(text: str) -> str:
 
 
 def _number(text: str | None) -> float | None:
-    """The number, or None for what is missing, `N/A` or no finite number."""
+    """The number, or None for what is missing, `N/A`, or no number that 64 bits count to."""
     try:
         value = float(text) if text else math.nan
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _LARGEST else None
 
 
 def _stream(values: dict[str, str]) -> Stream:

@@ -96,6 +96,7 @@ class Discovery:
     orphans: tuple[FoundFile, ...]  # snapshots whose recording is not there
     ignored: Mapping[str, int]
     leftovers: tuple[PurePosixPath, ...]  # `.archiverd-*.part` and `.archiverd-*.gone`
+    incomplete: bool = False  # something could not be read: what was not found may still be there
 
 
 @dataclass(frozen=True, slots=True)

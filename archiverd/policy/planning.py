@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +9,8 @@ from pathlib import PurePosixPath
 
 from archiverd.policy.admission import Patience, quiet_s, unsettled
 from archiverd.policy.model import Discovery, FoundRecording, Recording, State
+
+_NEW = "new"
 
 
 class Action(StrEnum):
@@ -59,6 +60,7 @@ class RunPlan:
     ignored: Mapping[str, int]  # what is left alone in the source tree, by reason
     orphans: tuple[PurePosixPath, ...]  # snapshots without a recording; left alone
     delete: bool
+    vanished: tuple[Recording, ...] = ()  # waited or were quarantined, and are not there any more
 
     def of(self, action: Action) -> tuple[Planned, ...]:
         return tuple(item for item in self.items if item.action is action)
@@ -75,7 +77,10 @@ class RunPlan:
 
 
 def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, now: float) -> RunPlan:
-    """Plan a run over what was found and what the catalog knows; `now` in seconds since the epoch."""
+    """Plan a run over what was found and what the catalog knows; `now` in seconds since the epoch.
+
+    What was not found counts as vanished only when everything could be read (`discovery.incomplete`).
+    """
     rows: dict[PurePosixPath, list[Recording]] = {}
     for recording in known:
         rows.setdefault(recording.path, []).append(recording)
@@ -91,10 +96,18 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
         if (row.path, row.fingerprint) not in seen
     ]  # fmt: skip
     items.sort(key=_age, reverse=manner.newest_first)
-    ignored = Counter(discovery.ignored)
+    found_paths = {found.clip.path for found in discovery.recordings}
+    absent = (row for rows_of_path in rows.values() for row in rows_of_path if row.path not in found_paths)
     return RunPlan(
-        tuple(items), dict(sorted(ignored.items())), tuple(orphan.path for orphan in discovery.orphans), manner.delete
+        items=tuple(items),
+        ignored=dict(sorted(discovery.ignored.items())),
+        orphans=tuple(orphan.path for orphan in discovery.orphans),
+        delete=manner.delete,
+        vanished=() if discovery.incomplete else tuple(row for row in absent if row.state in _EXPECTED),
     )
+
+
+_EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the tree
 
 
 def _age(item: Planned) -> tuple[str, PurePosixPath]:
@@ -113,7 +126,7 @@ def _plan_found(found: FoundRecording, rows: list[Recording], manner: Manner, no
 
 def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: float) -> tuple[Action, str]:
     if row is None:
-        return _when_settled(found, now, manner, now, "new")
+        return _when_settled(found, now, manner, now, _NEW)
     match row.state:
         case State.ARCHIVED | State.DONE if manner.again:
             return Action.ARCHIVE, "archived already; again, as asked"
@@ -127,8 +140,11 @@ def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: f
             return Action.LEAVE, f"quarantined: {row.reason}"
         case State.ACTIVE | State.PUBLISHING:
             return Action.ARCHIVE, "its job was interrupted"
-        case State.WAITING | State.GONE:
-            return _when_settled(found, row.seen_at, manner, now, row.reason)
+        case State.GONE:
+            return _when_settled(found, row.seen_at, manner, now, "the source is there again")
+        case State.WAITING:
+            waited = _NEW if row.reason == _NEW else f"waited: {row.reason}"
+            return _when_settled(found, row.seen_at, manner, now, waited)
 
 
 def _when_settled(found: FoundRecording, seen_at: float, manner: Manner, now: float, reason: str) -> tuple[Action, str]:

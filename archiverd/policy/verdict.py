@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from archiverd.policy.clip_info import ClipInfo, Selection, StreamKind
+from archiverd.policy.clip_info import ClipInfo, Selection, Stream, StreamKind
 
 WORTH_IT = 0.95  # an output of at least this part of its source is not worth the loss
 _PACKET_S = 0.1  # the duration of a sound packet, where the container does not say
@@ -101,8 +101,6 @@ def _source_checks(evidence: Evidence) -> tuple[Check, ...]:
 def _output_checks(evidence: Evidence) -> tuple[Check, ...]:
     times, wanted = evidence.output.frame_times_s, evidence.source.frame_times_s
     drift = _drift_s(wanted, times)
-    video, original = evidence.output.video, evidence.source.video
-    range_kept = original is None or video is None or _is_full(video) == _is_full(original)
     return (
         Check("output structure", not evidence.output_fault, evidence.output_fault or "whole"),
         Check("output decodes strictly", not evidence.output_error, evidence.output_error or "without an error"),
@@ -116,27 +114,25 @@ def _output_checks(evidence: Evidence) -> tuple[Check, ...]:
             drift is not None and drift <= evidence.source.frame_interval_s,
             f"{len(times)} against {len(wanted)}" if drift is None else f"off by {drift * 1000:.3f} ms at most",
         ),
-        Check(
-            "picture",
-            video is not None and original is not None and video.height == evidence.height
-            and video.rotation == original.rotation and range_kept,
-            _picture(evidence),
-        ),
-    )  # fmt: skip
+        _picture_check(evidence),
+    )
 
 
-def _is_full(stream: object) -> bool:
-    return getattr(stream, "color_range", "") == "pc"
-
-
-def _picture(evidence: Evidence) -> str:
+def _picture_check(evidence: Evidence) -> Check:
+    """Size, rotation and colour range are those of the source; only the size may have been asked to change."""
     video, original = evidence.output.video, evidence.source.video
     if video is None or original is None:
-        return "there is none"
-    return (
+        return Check("picture", False, "there is none")
+    scaled = evidence.height != original.height
+    return Check(
+        "picture",
+        video.height == evidence.height
+        and (scaled or video.width == original.width)
+        and video.rotation == original.rotation
+        and (video.color_range == "pc") == (original.color_range == "pc"),
         f"{video.width}x{video.height} from {original.width}x{original.height}, "
         f"rotation {video.rotation} from {original.rotation}, "
-        f"range {video.color_range or 'unknown'} from {original.color_range or 'unknown'}"
+        f"range {video.color_range or 'unknown'} from {original.color_range or 'unknown'}",
     )
 
 
@@ -162,19 +158,35 @@ def _stream_checks(evidence: Evidence) -> tuple[Check, ...]:
         )
     ]
     for index, sound in zip(wanted, sounds, strict=False):
-        original = by_index[index]
-        if index in selection.copied_audio:
-            same = sound.digest == original.digest and sound.packets == original.packets
-            checks.append(Check(f"sound {index}", same, f"{sound.packets} of {original.packets} packets copied"))
-            continue
-        slack = max(sound.longest_packet_s, original.longest_packet_s) or _PACKET_S
-        off = abs(sound.duration_s - original.duration_s)
-        checks.append(
-            Check(f"sound {index}", off <= slack, f"encoded, {off * 1000:.0f} ms off its {original.duration_s:.3f} s")
-        )
+        checks.append(_sound_check(evidence, by_index[index], sound))
+        checks.append(_sync_check(evidence, by_index[index], sound))
     for index, text in zip(selection.subtitles, texts, strict=False):
         checks.append(Check(f"text {index}", text.digest == by_index[index].digest, f"{text.packets} packets copied"))
     return tuple(checks)
+
+
+def _sound_check(evidence: Evidence, original: Stream, sound: Stream) -> Check:
+    name = f"sound {original.index}"
+    if original.index in evidence.selection.copied_audio:
+        same = sound.digest == original.digest and sound.packets == original.packets
+        return Check(name, same, f"{sound.packets} of {original.packets} packets copied")
+    off = abs(sound.duration_s - original.duration_s)
+    return Check(
+        name, off <= _packet_s(original, sound), f"encoded, {off * 1000:.0f} ms off its {original.duration_s:.3f} s"
+    )
+
+
+def _sync_check(evidence: Evidence, original: Stream, sound: Stream) -> Check:
+    """Sound begins where it began against the first frame, to within a packet or a frame."""
+    before = original.first_s - next(iter(evidence.source.frame_times_s), 0.0)
+    after = sound.first_s - next(iter(evidence.output.frame_times_s), 0.0)
+    off = abs(after - before)
+    slack = max(_packet_s(original, sound), evidence.source.frame_interval_s)
+    return Check(f"sync of sound {original.index}", off <= slack, f"{off * 1000:.0f} ms off")
+
+
+def _packet_s(one: Stream, other: Stream) -> float:
+    return max(one.longest_packet_s, other.longest_packet_s) or _PACKET_S
 
 
 def agrees(evidence: Evidence) -> bool:

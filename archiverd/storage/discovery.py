@@ -64,6 +64,9 @@ class Ignored(StrEnum):
     UNREADABLE_FILE = "unreadable file"
 
 
+_HIDING = (Ignored.UNREADABLE, Ignored.UNREADABLE_FILE, Ignored.REPLACED)  # what stands there is not known
+
+
 class FileDiscovery:
     """Looks through one tree. For one thread at a time.
 
@@ -104,7 +107,8 @@ class FileDiscovery:
                 )
                 for clip in content.clips
             )
-            return Discovery(recordings, pairing.orphans, dict(walk.ignored), tuple(sorted(content.leftovers)))
+            incomplete = any(walk.ignored[reason] for reason in _HIDING)
+        return Discovery(recordings, pairing.orphans, dict(walk.ignored), tuple(sorted(content.leftovers)), incomplete)
 
     def scan_leftovers(self) -> tuple[PurePosixPath, ...]:
         """Every `.part` and `.gone` of any archiverd in the date directories, by name alone, sorted.

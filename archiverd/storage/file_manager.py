@@ -139,9 +139,10 @@ class FileManager:
         All of them each time: an earlier run may have made one and died before it was synced.
         """
         parts = path.parts[:-1]
-        for depth in range(len(parts), -1, -1):
-            with paths.directory(self.roots[tree], parts[:depth]) as directory:
-                _sync(directory, path)
+        with environment_faults(path):
+            for depth in range(len(parts), -1, -1):
+                with paths.directory(self.roots[tree], parts[:depth]) as directory:
+                    _sync(directory, path)
 
     def sync_file(self, tree: Tree, path: PurePosixPath) -> None:
         """Bring a file that stands and its directories to the disk."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -242,21 +242,29 @@ def test_root_may_be_reached_through_a_symlink(tmp_path: Path) -> None:
 
 
 @contextmanager
-def running(turn: object) -> Iterator[None]:
-    """Something done again and again beside the test."""
-    stop = threading.Event()
+def beside(script: str, *arguments: Path) -> Iterator[None]:
+    """A Python script that goes on beside the test, from its first line of output on."""
+    argv = [sys.executable, "-c", script, *map(str, arguments)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"begun\n"
+            yield
+            assert process.poll() is None  # it has not come to grief
+        finally:
+            process.kill()
 
-    def repeat() -> None:
-        while not stop.is_set():
-            turn()  # type: ignore[operator]  # a function without parameters
 
-    thread = threading.Thread(target=repeat, name="beside")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+SWAP = """
+import os, sys
+month, aside, link = sys.argv[1:]
+print("begun", flush=True)
+while True:
+    os.rename(month, aside)
+    os.rename(link, month)
+    os.rename(month, link)
+    os.rename(aside, month)
+"""
 
 
 def test_directory_swapped_for_a_symlink_leads_nowhere(tmp_path: Path) -> None:
@@ -264,51 +272,60 @@ def test_directory_swapped_for_a_symlink_leads_nowhere(tmp_path: Path) -> None:
     root = tmp_path / "camera"
     put(root, CLIP)
     put(tmp_path, "outside/01/secret_20260701120000.mp4")
-    aside, link, month = tmp_path / "aside", tmp_path / "link", root / "2026/07"
-    link.symlink_to(tmp_path / "outside")
-
-    def swap() -> None:
-        month.rename(aside)
-        link.rename(month)
-        month.rename(link)
-        aside.rename(month)
-
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
     seen: set[str] = set()
     caught = 0
-    deadline = time.monotonic() + 30
-    with running(swap):
+    deadline = time.monotonic() + 60
+    with beside(SWAP, root / "2026/07", tmp_path / "aside", tmp_path / "link"):
         while caught < 5 and time.monotonic() < deadline:
             found = scan(root)
             seen.update(clips(found))
             caught += found.ignored.get(Ignored.REPLACED, 0)
-    assert caught >= 5  # the directory was a symlink when it was about to be opened
+    assert caught >= 5  # it was a symlink when it was about to be opened
     assert seen <= {CLIP}
+
+
+COME_AND_GO = """
+import os, sys
+day, other = sys.argv[1:]
+names = [f"{day}/x_20260701{minute:04}00.mp4" for minute in range(60)]
+print("begun", flush=True)
+while True:
+    os.mkdir(other)
+    for name in names:
+        os.close(os.open(name, os.O_CREAT))
+    os.rmdir(other)
+    for name in names:
+        os.unlink(name)
+"""
 
 
 def test_what_vanishes_meanwhile_is_passed_over(tmp_path: Path) -> None:
     """Files and directories come and go while the tree is scanned; one stays, and is found each time."""
     put(tmp_path, CLIP)
-    day = tmp_path / DAY
-    other = tmp_path / "2026/07/02"
-
-    def come_and_go() -> None:
-        names = [day / f"x_202607011300{second:02}.mp4" for second in range(30)]
-        other.mkdir()
-        for name in names:
-            name.touch()
-        for name in names:
-            name.unlink()
-        other.rmdir()
-
     counts: set[int] = set()
-    deadline = time.monotonic() + 30
-    with running(come_and_go):
-        while len(counts) < 8 and time.monotonic() < deadline:
+    scans = 0
+    deadline = time.monotonic() + 60
+    with beside(COME_AND_GO, tmp_path / DAY, tmp_path / "2026/07/02"):
+        while (len(counts) < 10 or scans < 1000) and time.monotonic() < deadline:
             found = scan(tmp_path)
             assert CLIP in clips(found)
             assert found.ignored == {}
             counts.add(len(found.recordings))
-    assert len(counts) >= 8  # the scans did meet the coming and going
+            scans += 1
+    assert len(counts) >= 10  # the scans did meet the coming and going
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("exists", [True, False])
+def test_garbage_collection_is_left_as_it_was(tmp_path: Path, running: bool, exists: bool) -> None:
+    (gc.enable if running else gc.disable)()
+    try:
+        with nullcontext() if exists else pytest.raises(StartupError):
+            scan(tmp_path if exists else tmp_path / "missing")
+        assert gc.isenabled() is running
+    finally:
+        gc.enable()
 
 
 OWN_AT_TOP = [".archiverd-root", "archiver.log", "archiver.log.1", "archiver.log.2.gz"]

@@ -102,6 +102,18 @@ D = "2026/07/01"
             id="one second, after: the lowest copy",
         ),
         pytest.param(
+            f"{D}/x_20260701120005.jpg",
+            [f"{D}/x_20260701120000~10.mp4", f"{D}/x_20260701120000~9.mp4"],
+            f"{D}/x_20260701120000~9.mp4",
+            id="one second: copies count as numbers",
+        ),
+        pytest.param(
+            f"{D}/x_20260701120000.jpg",
+            [f"{D}/x_20260701120000.mp4", f"{D}/x_20260701120000.MP4"],
+            f"{D}/x_20260701120000.MP4",
+            id="one stem twice: the first path",
+        ),
+        pytest.param(
             f"{D}/x_20260701000003.jpg",
             ["2026/06/30/x_20260630235958.mp4"],
             "2026/06/30/x_20260630235958.mp4",
