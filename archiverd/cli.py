@@ -121,11 +121,14 @@ def _load(options: Options) -> Loaded:
 
 
 def _levels(config: Config, options: Options) -> tuple[int, int]:
-    """The levels of the log file and of the console: `-v` and `-q` move the console's only."""
-    level = getattr(logging, config.log_level.upper())
+    """The levels of the log file and of the console.
+
+    The console begins at warnings, for the plan, the progress and the summary say the rest; `-v` and `-q` move it.
+    """
     steps = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
-    moved = steps.index(level) - options["verbose"] + options["quiet"]
-    return level, steps[min(max(moved, 0), len(steps) - 1)]
+    level = getattr(logging, config.log_level.upper())
+    console = steps.index(max(level, logging.WARNING)) - options["verbose"] + options["quiet"]
+    return level, steps[min(max(console, 0), len(steps) - 1)]
 
 
 # -- printing ---------------------------------------------------------------------------------------------

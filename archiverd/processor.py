@@ -349,10 +349,11 @@ def _told(receipt: Receipt) -> str:
 def _log_archived(recording: Recording) -> None:
     receipt = recording.receipt
     assert receipt is not None, "an archived recording has its receipt"
+    other_name = "" if recording.archive == recording.path else f" as {naming.printable(recording.archive or '')}"
+    why = f"; {receipt.reason}" if receipt.reason else ""
     log.info(
-        "%s: archived as %s (%s): %d of %d bytes%s",
-        naming.printable(recording.path), naming.printable(recording.archive or ""), receipt.kind,
-        receipt.archive.size, receipt.source.size, f"; {receipt.reason}" if receipt.reason else "",
+        "%s: archived%s (%s): %d of %d bytes%s",
+        naming.printable(recording.path), other_name, receipt.kind, receipt.archive.size, receipt.source.size, why,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 _LARGEST = 2**63 - 1  # ffmpeg counts in 64 bits; a larger number would not fit a float
 
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far ffmpeg is."""
@@ -50,9 +51,7 @@ class ProgressFeed:
         before, self.position = self.position, self._next
         after = self.position
         return (
-            after.frames > before.frames
-            or after.out_time_s > before.out_time_s
-            or after.size_bytes > before.size_bytes
+            after.frames > before.frames or after.out_time_s > before.out_time_s or after.size_bytes > before.size_bytes
         )
 
 

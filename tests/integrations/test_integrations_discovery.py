@@ -52,8 +52,10 @@ def make_fifo(where: Path) -> None:
 
 
 def make_socket(where: Path) -> None:
+    parent = os.open(where.parent, os.O_PATH)  # a socket's own path may not be longer than 108 bytes
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"/proc/self/fd/{os.open(where.parent, os.O_PATH)}/{where.name}")
+        server.bind(f"/proc/self/fd/{parent}/{where.name}")
+    os.close(parent)
 
 
 def make_device(where: Path) -> None:
