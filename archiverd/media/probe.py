@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -108,10 +109,10 @@ class Listing:
     def _take_format(self, rest: str) -> None:
         """Take the duration where no tag comes before it, and each tag that is told once."""
         pairs = _pairs(rest)
-        keys = [key for key, _ in pairs]
+        told = Counter(key for key, _ in pairs)
         before_tags = dict(itertools.takewhile(lambda pair: not pair[0].startswith("tag:"), pairs))
         self._duration_s = _number(before_tags.get("duration")) or 0.0
-        self._tags = {key[4:]: value for key, value in pairs if key.startswith("tag:") and keys.count(key) == 1}
+        self._tags = {key[4:]: value for key, value in pairs if key.startswith("tag:") and told[key] == 1}
 
     def _take_packet(self, rest: str) -> None:
         values = dict(part.partition("=")[::2] for part in rest.split("|"))

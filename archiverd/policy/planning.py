@@ -128,23 +128,24 @@ def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: f
     if row is None:
         return _when_settled(found, now, manner, now, _NEW)
     match row.state:
-        case State.ARCHIVED | State.DONE if manner.again:
-            return Action.ARCHIVE, "archived already; again, as asked"
-        case State.ARCHIVED | State.DONE if found.protected:
-            return Action.KEEP, "archived; protected by its .keep file"
-        case State.ARCHIVED:
-            return Action.DISPOSE, "archived; " + (row.reason or "its source is still here")
-        case State.DONE:
-            return Action.DISPOSE, "archived and let go of, but its source stands again"
+        case State.ARCHIVED | State.DONE:
+            return _archived_already(found, row, manner)
         case State.QUARANTINED:
             return Action.LEAVE, f"quarantined: {row.reason}"
         case State.ACTIVE | State.PUBLISHING:
             return Action.ARCHIVE, "its job was interrupted"
-        case State.GONE:
-            return _when_settled(found, row.seen_at, manner, now, "the source is there again")
-        case State.WAITING:
-            waited = _NEW if row.reason == _NEW else f"waited: {row.reason}"
-            return _when_settled(found, row.seen_at, manner, now, waited)
+        case State.WAITING | State.GONE:
+            return _when_settled(found, row.seen_at, manner, now, row.reason)
+
+
+def _archived_already(found: FoundRecording, row: Recording, manner: Manner) -> tuple[Action, str]:
+    if manner.again:
+        return Action.ARCHIVE, "archived already; again, as asked"
+    if found.protected:
+        return Action.KEEP, "archived; protected by its .keep file"
+    if row.state is State.DONE:
+        return Action.DISPOSE, "archived and let go of, but its source stands again"
+    return Action.DISPOSE, "archived; " + (row.reason or "its source is still here")
 
 
 def _when_settled(found: FoundRecording, seen_at: float, manner: Manner, now: float, reason: str) -> tuple[Action, str]:
