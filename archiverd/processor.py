@@ -291,6 +291,11 @@ class FileProcessor:
             return outcome(recording, Result.WAITING, reason)
         if isinstance(error, SourceInvalid):
             return self._quarantine(recording, reason)
+        if isinstance(error, PermissionError):
+            # What one file refuses, all may refuse: an owner's mistake must not quarantine a year of footage.
+            log.error("%s: %s; archiverd's user needs the right to it", naming.printable(recording.path), reason)
+            self._bench.catalog.wait(recording, reason, now + self._bench.settings.patience.settle_s, now)
+            return outcome(recording, Result.FAILED, reason)
         match after_failure(recording.attempts + 1, self._bench.settings.attempts, random.random()):  # noqa: S311  (jitter)
             case Quarantine():
                 return self._quarantine(recording, f"{reason} (after {recording.attempts + 1} attempts)")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -20,13 +23,17 @@ from archiverd.policy.encoding import (
 from archiverd.policy.stop import StopToken
 from archiverd.policy.verdict import too_large
 
+log = logging.getLogger(__name__)
+
 OnPosition = Callable[[Position], None]
 
-# What ffmpeg says when the machine, not the file, fails it (strerror texts; glibc's in the C locale).
-_MACHINE_WORDS = (
-    "No space left on device", "Disk quota exceeded", "Read-only file system", "Cannot allocate memory",
-    "Stale file handle", "Transport endpoint is not connected",
-)  # fmt: skip
+# What ffmpeg says when the machine, not the file, fails it (strerror texts of the C locale, at the end of a line).
+# Not "Cannot allocate memory": that is what one file too large for its memory limit gets.
+_MACHINE = re.compile(
+    r": (No space left on device|Disk quota exceeded|Read-only file system|Stale file handle"
+    r"|Transport endpoint is not connected)$",
+    re.MULTILINE,
+)
 _FILE_SLACK = 64 << 20  # bytes an output may be above its source before the kernel ends it
 _PROVE_S = 60.0
 
@@ -63,6 +70,8 @@ class Transcoder:
 
     def prove(self) -> None:
         """Encode something invented. Raises: StartupError where this machine's ffmpeg can't."""
+        if "setpriv" not in process.find_tools(os.environ.get("PATH", os.defpath)):
+            log.warning("setpriv (of util-linux) is not there: an ffmpeg would outlive an archiverd that is killed")
         finished = process.run(
             prove_command(self.settings), stop=self._stop, limits=replace(self._limits, wall_s=_PROVE_S)
         )
@@ -136,10 +145,10 @@ class Transcoder:
         if finished.ending is process.Ending.STOPPED:
             self._stop.check()
             raise Interrupted(15)
-        said = next((words for words in _MACHINE_WORDS if words in finished.stderr), None)
+        said = _MACHINE.search(finished.stderr)
         if said is not None and not finished.ok:
             raise ResourceError(
-                f"ffmpeg was failed by the machine: {said}", advice="The work goes on when that is mended"
+                f"ffmpeg was failed by the machine: {said[1]}", advice="The work goes on when that is mended"
             )
 
 

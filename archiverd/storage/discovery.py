@@ -87,7 +87,7 @@ class FileDiscovery:
         """All that stands in the date directories. Recordings come oldest first, by (taken_at, path).
 
         What vanishes meanwhile is passed over. What cannot be read is counted, and logged once for as long as it
-        stays so: that a path was not found proves nothing while `ignored` holds `Ignored.UNREADABLE`.
+        stays so: that a path was not found proves nothing where the discovery is `incomplete`.
 
         Raises: StartupError where the root itself cannot be opened and listed.
         """

@@ -277,14 +277,17 @@ def test_directory_swapped_for_a_symlink_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "outside")
     seen: set[str] = set()
     caught = 0
+    blind: set[bool] = set()
     deadline = time.monotonic() + 60
     with beside(SWAP, root / "2026/07", tmp_path / "aside", tmp_path / "link"):
         while caught < 5 and time.monotonic() < deadline:
             found = scan(root)
             seen.update(clips(found))
             caught += found.ignored.get(Ignored.REPLACED, 0)
+            blind |= {found.incomplete} if Ignored.REPLACED in found.ignored else set()
     assert caught >= 5  # it was a symlink when it was about to be opened
     assert seen <= {CLIP}
+    assert blind == {True}
 
 
 COME_AND_GO = """
@@ -459,7 +462,7 @@ try:
     discovery.scan_leftovers()
 except StartupError as error:
     sys.exit(f"StartupError {error}")
-print(json.dumps([[str(one.clip.path) for one in found.recordings], found.ignored]))
+print(json.dumps([[str(one.clip.path) for one in found.recordings], found.ignored, found.incomplete]))
 """
 
 
@@ -497,9 +500,9 @@ def test_unreadable_directory_is_counted_once_and_the_rest_is_found(
     three_days: Path, where: str, mode: str, left: list[str]
 ) -> None:
     done = scan_elsewhere(*UNPRIVILEGED, root=three_days, closing=where, modes=[mode])
-    found, ignored = json.loads(done.stdout)
+    found, ignored, incomplete = json.loads(done.stdout)
     assert sorted({str(PurePosixPath(path).parent) for path in found}) == left
-    assert ignored == {"unreadable directory": 1}
+    assert (ignored, incomplete) == ({"unreadable directory": 1}, True)
 
 
 @pytest.mark.parametrize(
@@ -517,7 +520,7 @@ def test_unreadable_directory_of_others_at_the_top_is_no_warning(tmp_path: Path)
     put(tmp_path, CLIP)
     (tmp_path / "lost+found").mkdir()
     done = scan_elsewhere(*UNPRIVILEGED, root=tmp_path, closing="lost+found", modes=["000"])
-    assert json.loads(done.stdout) == [[CLIP], {"not a date directory": 1}]
+    assert json.loads(done.stdout) == [[CLIP], {"not a date directory": 1}, False]
     assert done.stderr == ""
 
 

@@ -17,7 +17,8 @@ import pytest
 
 import archiverd
 from archiverd.errors import Interrupted, StartupError
-from archiverd.media.process import MAX_LINE, Ending, Finished, Limits, environment, run
+from archiverd.media.process import Ending, Finished, Limits, environment, run
+from archiverd.media.process_output import MAX_LINE
 from archiverd.policy.stop import NeverStop, StopToken
 
 FREE = Limits(stall_s=math.inf, wall_s=20, stop_s=5)

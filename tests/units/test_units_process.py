@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiverd.media.process import (
-    BothEnds,
-    Ending,
-    Finished,
-    Limits,
-    LineCutter,
-    ending_of,
-    environment,
-    launcher,
-    never_began,
-    printable,
-    within,
-)
+from archiverd.media.process import Ending, Finished, Limits, ending_of, environment, launcher, never_began, within
+from archiverd.media.process_output import BothEnds, LineCutter, printable
 
 TOOLS = {name: f"/bin/{name}" for name in ("setpriv", "prlimit", "nice", "ionice")}
 FREE = Limits(stall_s=math.inf, wall_s=math.inf)
