@@ -83,10 +83,11 @@ class Disposer:
         return outcome(recording, result, f"{doubt}; what stands there now is a recording of its own")
 
     def _put_back(self, recording: Recording) -> None:
-        """Give a source that was set aside its name back, where it still stands aside."""
-        aside = _aside(recording)
-        if self._bench.files.status(Tree.SOURCE, aside) is not None:
-            self._bench.files.put_back(Tree.SOURCE, aside, recording.path)
+        """Give the source and snapshots that were set aside their names back, where they still stand aside."""
+        asides = [(_aside_snapshot(recording, n), snapshot.path) for n, snapshot in enumerate(recording.snapshots)]
+        for aside, path in [(_aside(recording), recording.path), *asides]:
+            if self._bench.files.status(Tree.SOURCE, aside) is not None:
+                self._bench.files.put_back(Tree.SOURCE, aside, path)
 
     def _dispose_of_the_rest(
         self, recording: Recording, receipt: Receipt, result: Result, *, taken_away: bool
@@ -117,7 +118,7 @@ class Disposer:
             if snapshot.disposed:
                 continue
             job = snapshot_job(recording.job, number)
-            aside = snapshot.path.with_name(naming.gone_name(job))
+            aside = _aside_snapshot(recording, number)
             if self._bench.files.status(Tree.SOURCE, aside) is None:
                 status = self._bench.files.status(Tree.SOURCE, snapshot.path)
                 if status is None or Fingerprint.of(status) != snapshot.fingerprint:
@@ -145,6 +146,10 @@ class Disposer:
 
 def _aside(recording: Recording) -> PurePosixPath:
     return recording.path.with_name(naming.gone_name(recording.job))
+
+
+def _aside_snapshot(recording: Recording, number: int) -> PurePosixPath:
+    return recording.snapshots[number].path.with_name(naming.gone_name(snapshot_job(recording.job, number)))
 
 
 def _let_go_of(place: PurePosixPath | None) -> str:

@@ -65,7 +65,7 @@ class Listing:
     """
 
     def __init__(self) -> None:
-        self._record = ""
+        self._record: list[str] = []  # the lines of the one that is being read
         self._packets: dict[int, _Packets] = {}
         self._times: dict[int, list[float]] = {}
         self._streams: list[Stream] = []
@@ -74,20 +74,19 @@ class Listing:
 
     def feed(self, line: str) -> bool:
         """Take one line. Always a sign of progress."""
-        if self._record.startswith("format|"):
-            self._record += f"\n{line}"
-            return True
-        if line.startswith("|"):
-            self._record += line
-            return True
-        self._take(self._record)
-        self._record = line
+        if self._record and self._record[0].startswith("format|"):
+            self._record += ("\n", line)
+        elif line.startswith("|"):
+            self._record.append(line)
+        else:
+            self._take("".join(self._record))
+            self._record = [line]
         return True
 
     def info(self) -> ClipInfo:
         """All that was read."""
-        self._take(self._record)
-        self._record = ""
+        self._take("".join(self._record))
+        self._record = []
         streams = tuple(self._with_packets(stream) for stream in self._streams)
         clip = ClipInfo(streams, self._duration_s, dict(self._tags), ())
         video = clip.video

@@ -135,7 +135,7 @@ def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: f
         case State.ACTIVE | State.PUBLISHING:
             return Action.ARCHIVE, "its job was interrupted"
         case State.WAITING | State.GONE:
-            return _when_settled(found, row.seen_at, manner, now, row.reason)
+            return _when_settled(found, row.seen_at, manner, now, _why_now(row))
 
 
 def _archived_already(found: FoundRecording, row: Recording, manner: Manner) -> tuple[Action, str]:
@@ -146,6 +146,13 @@ def _archived_already(found: FoundRecording, row: Recording, manner: Manner) -> 
     if row.state is State.DONE:
         return Action.DISPOSE, "archived and let go of, but its source stands again"
     return Action.DISPOSE, "archived; " + (row.reason or "its source is still here")
+
+
+def _why_now(row: Recording) -> str:
+    """Why one that waited, or was lost, is archived now: the reason in its row says only why it was not till now."""
+    if row.state is State.GONE:
+        return "the source is there again"
+    return _NEW if row.reason == _NEW else f"waited: {row.reason}"
 
 
 def _when_settled(found: FoundRecording, seen_at: float, manner: Manner, now: float, reason: str) -> tuple[Action, str]:

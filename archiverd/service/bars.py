@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from archiverd.service.progress import (
+from archiverd.service.standing import (
     NAME_WIDTH,
     CurrentFile,
     Standing,

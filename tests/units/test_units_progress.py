@@ -14,14 +14,13 @@ import pytest
 from archiverd.errors import Interrupted
 from archiverd.service.bars import BarsView
 from archiverd.service.logger import Display, one_line
-from archiverd.service.progress import (
+from archiverd.service.progress import ProgressReporter, is_terminal
+from archiverd.service.standing import (
     CurrentFile,
-    ProgressReporter,
     Standing,
     clamped,
     clock_text,
     file_left_s,
-    is_terminal,
     percent_text,
     plain_line,
     rate_text,
