@@ -68,7 +68,7 @@ def _complain(error: ArchiverError) -> None:
         return
     click.echo(f"archiverd: {error.message}", err=True)
     if error.advice:
-        click.echo(f"  {error.advice}.", err=True)
+        click.echo(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}", err=True)
 
 
 # -- options ----------------------------------------------------------------------------------------------
@@ -156,12 +156,12 @@ def _print_table(table: Table, *, err: bool = False) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="archiverd")
 def cli() -> None:
-    r"""Archive camera footage: transcode each clip, prove the archive, then let go of the source.
+    """Archive camera footage: transcode each clip, prove the archive, then let go of the source.
 
     \b
     Example:
       archiverd run /camera --dry-run
-    """
+    """  # noqa: D301  (click wants the character \b, not the letters)
 
 
 @cli.command()
@@ -170,14 +170,14 @@ def cli() -> None:
 @_work
 @_everywhere
 def run(**options: Any) -> int:  # Any: option values by name, checked by Config
-    r"""Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
+    """Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
 
     \b
     Examples:
       archiverd run /camera --dry-run     print the plan, change nothing
       archiverd run /camera               ask, then do it
       archiverd run /camera --no-confirm  for cron
-    """
+    """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd.pipeline import Pipeline
     from archiverd.service.graceful_exit import GracefulExit
 
@@ -280,12 +280,12 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 @_input
 @_everywhere
 def status(**options: Any) -> int:  # Any: option values by name, checked by Config
-    r"""Say how many recordings are where on their way, and what needs somebody to look.
+    """Say how many recordings are where on their way, and what needs somebody to look.
 
     \b
     Example:
       archiverd status /camera
-    """
+    """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop
@@ -307,12 +307,12 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
 @click.option("--state", metavar="STATE", help="Only recordings in this state, for instance quarantined.")
 @_everywhere
 def list_command(camera: str | None, since: str | None, state: str | None, **options: Any) -> int:  # Any: as above
-    r"""List recordings.
+    """List recordings.
 
     \b
     Example:
       archiverd list /camera --camera 'front*' --since '3 days'
-    """
+    """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
     from archiverd.policy.model import State
 
@@ -357,12 +357,12 @@ def _since(text: str | None) -> Any:  # Any: a datetime, or None
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
 @_everywhere
 def why(path: Path, **options: Any) -> int:  # Any: as above
-    r"""Tell everything known of one file, in any tree, and what happens to it next.
+    """Tell everything known of one file, in any tree, and what happens to it next.
 
     \b
     Example:
       archiverd why /camera/2026/11/23/REO_front_20261123081500.mp4
-    """
+    """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop

@@ -45,6 +45,11 @@ class Stream:
     def duration_s(self) -> float:
         return self.end_s - self.first_s
 
+    @property
+    def is_full_range(self) -> bool:
+        """Whether luma takes all values: said by the range, or by the pixel formats that imply it."""
+        return self.color_range == "pc" or self.pix_fmt.startswith("yuvj")
+
 
 @dataclass(frozen=True, slots=True)
 class ClipInfo:

@@ -75,21 +75,25 @@ def transcode_command(
 
 def _video_options(info: ClipInfo, settings: EncodeSettings) -> tuple[str, ...]:
     video = info.video
-    full_range = video is not None and (video.color_range == "pc" or video.pix_fmt.startswith("yuvj"))
+    full_range = video is not None and video.is_full_range
     filters = []
     if settings.max_height is not None and video is not None and video.height > settings.max_height:
         filters.append(f"scale=-2:{settings.max_height}")
     if full_range:
         filters.append("scale=in_range=pc:out_range=pc")
+    return (
+        *(("-vf", ",".join(filters)) if filters else ()),
+        *(("-color_range", "pc") if full_range else ()),
+        *_encoder_options(settings),
+    )
+
+
+def _encoder_options(settings: EncodeSettings) -> tuple[str, ...]:
     encoder: tuple[str, ...] = ("libx264",)
     if settings.codec == "hevc":
         # hash=1 writes an MD5 of every picture, which a strict decode then checks; 1 % of the size.
         encoder = ("libx265", "-x265-params", "log-level=error:hash=1", "-tag:v", "hvc1")
-    return (
-        *(("-vf", ",".join(filters)) if filters else ()),
-        *(("-color_range", "pc") if full_range else ()),
-        "-c:v", *encoder, "-preset", settings.preset, "-crf", str(settings.quality),
-    )  # fmt: skip
+    return ("-c:v", *encoder, "-preset", settings.preset, "-crf", str(settings.quality))
 
 
 def _audio_options(selection: Selection) -> tuple[str, ...]:
@@ -126,9 +130,10 @@ def probe_command(source: str) -> tuple[str, ...]:
 
 
 def prove_command(settings: EncodeSettings) -> tuple[str, ...]:
-    """Encode a few invented frames into nothing: shows that this ffmpeg has the encoder and that it runs."""
-    encoder = "libx265" if settings.codec == "hevc" else "libx264"
+    """Encode a few invented frames into nothing: shows that this ffmpeg has the encoder, that it takes the options
+    of a transcode, and that it runs.
+    """
     return (
         "ffmpeg", *_QUIET, "-f", "lavfi", "-i", "testsrc2=size=128x96:rate=5:duration=1",
-        "-c:v", encoder, "-preset", settings.preset, "-crf", str(settings.quality), "-f", "null", "-",
+        *_encoder_options(settings), "-f", "null", "-",
     )  # fmt: skip

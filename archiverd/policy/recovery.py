@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from archiverd.policy.model import Recording, State
 from archiverd.policy.naming import PartName
 
+_SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,6})")  # `s` is no hexadecimal digit, so it can't be part of a job
 CRASH_LIMIT = 5  # deaths in a row while working on one recording, until it is thought to be the cause
 
 
@@ -44,17 +46,17 @@ def removable_part(part: PartName, catalog_id: str) -> bool:
 
 
 def owner_of_gone(job: str) -> tuple[str, int | None]:
-    """The job a `.gone` name speaks of, and the place of the snapshot among its recording's; None for the clip."""
-    owner, _, number = job.partition(SNAPSHOT_MARK)
-    return owner, int(number) if number.isdigit() else None
+    """The job a `.gone` name speaks of, and the place of the snapshot among its recording's; None for the clip.
+
+    A name that archiverd never gives is its own owner, which no recording has.
+    """
+    named = _SNAPSHOT_JOB.fullmatch(job)
+    return (named[1], int(named[2])) if named else (job, None)
 
 
 def snapshot_job(job: str, number: int) -> str:
     """The name part of a snapshot that is set aside: its recording's job, and its place there."""
-    return f"{job}{SNAPSHOT_MARK}{number}"
-
-
-SNAPSHOT_MARK = "s"  # no hexadecimal digit, so that it can't be part of a job
+    return f"{job}s{number}"
 
 
 def aside_step(owner: Recording | None, *, name_free: bool) -> Aside:

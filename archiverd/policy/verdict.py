@@ -129,7 +129,7 @@ def _picture_check(evidence: Evidence) -> Check:
         video.height == evidence.height
         and (scaled or video.width == original.width)
         and video.rotation == original.rotation
-        and (video.color_range == "pc") == (original.color_range == "pc"),
+        and video.is_full_range == original.is_full_range,
         f"{video.width}x{video.height} from {original.width}x{original.height}, "
         f"rotation {video.rotation} from {original.rotation}, "
         f"range {video.color_range or 'unknown'} from {original.color_range or 'unknown'}",

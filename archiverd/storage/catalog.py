@@ -145,6 +145,7 @@ class Catalog:
 
     def _prepare(self) -> None:
         connection = self._connection
+        self._recognize()
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         if not self._read_only:
@@ -161,6 +162,15 @@ class Catalog:
         if row is None:
             raise StartupError(f"{self.path}: the catalog has no id", advice="Move the file aside: it is made anew")
         self.id = str(row["value"])
+
+    def _recognize(self) -> None:
+        """See that the file is a catalog, or empty, before anything is changed in it."""
+        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
+        if application != _APPLICATION_ID and tables:
+            raise StartupError(
+                f"{self.path}: is the database of another program", advice="Move the file aside, or choose another"
+            )
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -195,16 +205,22 @@ class Catalog:
         """Turn SQLite's errors into ours: the disk's faults pause the work, a damaged file is told as such."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
+            # The general error means here that a table or column is missing: no statement is wrong by itself.
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+                raise self._damaged(error) from error
             raise ResourceError(
                 f"{self.path}: the catalog can't be used: {error}",
                 advice="Look at the disk that holds it: space, rights, and whether it is mounted read-only",
             ) from error
         except sqlite3.DatabaseError as error:
-            raise StartupError(
-                f"{self.path}: the catalog is damaged: {error}",
-                advice="Move the file aside: it is made anew from the trees, and no recording is lost by that",
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> StartupError:
+        return StartupError(
+            f"{self.path}: the catalog is damaged: {error}",
+            advice="Move the file aside: it is made anew from the trees, and no recording is lost by that",
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -105,7 +105,7 @@ class FileManager:
     def new_part(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
         """Make the directories of a part and the empty part itself, open for reading and writing."""
         self._make_directories(tree, path.parts[:-1])
-        with paths.parent(self.roots[tree], path) as directory:
+        with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             handle = os.open(path.name, flags, 0o600, dir_fd=directory)
         try:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from typing import Self
 from archiverd.errors import LockedError, ResourceError, StartupError
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
+from archiverd.storage import paths
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,8 @@ def read_marker(root: Path) -> Marker | None:
     Raises: StartupError where the file can't be read or is not a marker.
     """
     try:
-        handle = os.open(root / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with paths.directory(root) as directory:
+            handle = paths.open_file(directory, MARKER)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -107,6 +110,9 @@ class Roots:
     def identity(self) -> str:
         """The id a new catalog of these roots takes: the one their markers agree on, or a new one.
 
+        The marker of an archive or trash counts only where it names this state directory: with another it is of
+        an archiverd that feeds the same archive from other cameras, and `claim` will refuse it.
+
         Raises: LockedError where markers name different catalogs.
         """
         known = {tree: marker for tree in Tree if (marker := read_marker(self.paths[tree])) and marker.catalog}
@@ -117,7 +123,12 @@ class Roots:
                 f"the roots belong to different catalogs: {told}",
                 advice="Each tree belongs to one archiverd: choose other roots, or other catalogs",
             )
-        return names.pop() if names else secrets.token_hex(4)
+        ours = (
+            marker.catalog
+            for tree, marker in known.items()
+            if tree is Tree.SOURCE or marker.state_dir == str(self.state_dir)
+        )
+        return next(ours, None) or secrets.token_hex(4)
 
     def claim(self, catalog_id: str, known: Mapping[Tree, bool]) -> None:
         """Lock the other roots, and see or make the markers of all three.
@@ -125,7 +136,7 @@ class Roots:
         `known[tree]` says that the catalog remembers files there: then a missing marker means that the disk is
         not there, and nothing is written.
 
-        Raises: StartupError for a missing marker, LockedError for another's.
+        Raises: StartupError for a missing marker, LockedError for another's, ResourceError for a full disk.
         """
         for tree in Tree:
             root = self.paths[tree]
@@ -168,6 +179,8 @@ class Roots:
                 advice="archiverd needs write permission on the directory",
             ) from error
         stack.callback(os.close, handle)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise StartupError(f"{path}: is not a marker archiverd wrote", advice="Remove what stands there")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -196,8 +209,13 @@ class Roots:
         if marker.catalog:
             return
         text = {"format": _FORMAT, "catalog": catalog_id, "tree": tree, "state_dir": str(self.state_dir)}
-        os.pwrite(handle, (json.dumps(text) + "\n").encode("utf-8", "surrogateescape"), 0)
-        os.fsync(handle)
+        try:
+            os.pwrite(handle, (json.dumps(text) + "\n").encode("utf-8", "surrogateescape"), 0)
+            os.fsync(handle)
+        except OSError as error:
+            raise ResourceError(
+                f"{root / MARKER}: can't be written: {error.strerror}", advice="Look at the disk: is it full?"
+            ) from error
         log.info("%s: marked as the %s tree of catalog %s", root, tree, catalog_id)
 
 

@@ -1,0 +1,18 @@
+"""What became of a recording, and whether somebody should look."""
+
+from __future__ import annotations
+
+import pytest
+
+from archiverd.policy.model import ArchiveKind
+from archiverd.policy.outcome import Result
+
+
+@pytest.mark.parametrize("result", Result)
+def test_only_failures_are_trouble(result: Result) -> None:
+    assert result.is_trouble is (result in {Result.FAILED, Result.QUARANTINED})
+
+
+@pytest.mark.parametrize("kind", ArchiveKind)
+def test_every_kind_of_archive_is_a_result(kind: ArchiveKind) -> None:
+    assert Result(kind.value).value == kind.value

@@ -1,0 +1,99 @@
+"""What is done about the traces of a process that died."""
+
+from __future__ import annotations
+
+import pytest
+
+from archiverd.policy.model import Recording, State
+from archiverd.policy.naming import PartName, gone_name, parse_gone_name
+from archiverd.policy.recovery import (
+    CRASH_LIMIT,
+    Aside,
+    Trace,
+    after_death,
+    aside_step,
+    owner_of_gone,
+    removable_part,
+    snapshot_job,
+)
+from tests.recordings import recording
+
+LAST = CRASH_LIMIT - 1  # crashes counted before this one, which is the last allowed
+
+
+@pytest.mark.parametrize(
+    ("state", "stands", "crashes", "trace"),
+    [
+        pytest.param(State.ACTIVE, False, 0, Trace.REDO, id="at work"),
+        pytest.param(State.ACTIVE, True, 0, Trace.REDO, id="at work: what stands there is not of this job"),
+        pytest.param(State.PUBLISHING, False, 0, Trace.REDO, id="publishing, no archive"),
+        pytest.param(State.PUBLISHING, True, 0, Trace.FINISH, id="publishing, archive stands"),
+        pytest.param(State.ACTIVE, False, LAST - 1, Trace.REDO, id="four deaths in a row"),
+        pytest.param(State.ACTIVE, False, LAST, Trace.QUARANTINE, id="five deaths in a row"),
+        pytest.param(State.ACTIVE, False, LAST + 5, Trace.QUARANTINE, id="more deaths"),
+        pytest.param(State.PUBLISHING, False, LAST, Trace.QUARANTINE, id="five deaths, no archive"),
+        pytest.param(State.PUBLISHING, True, LAST, Trace.FINISH, id="five deaths, yet its archive stands"),
+    ],
+)
+def test_recording_whose_job_died_is(state: State, stands: bool, crashes: int, trace: Trace) -> None:
+    assert after_death(recording(state, crashes=crashes), archive_stands=stands) is trace
+
+
+def test_five_deaths_are_the_limit() -> None:
+    assert CRASH_LIMIT == 5
+
+
+@pytest.mark.parametrize(
+    ("catalog", "removable"),
+    [("c0ffee", True), ("c0ffe", False), ("C0FFEE", False), ("c0ffee-2", False)],
+)
+def test_part_may_go_only_when_it_is_of_this_catalog(catalog: str, removable: bool) -> None:
+    assert removable_part(PartName(catalog, "1"), "c0ffee") is removable
+
+
+def _of(state: State) -> Recording:
+    return recording(state, job="ab12")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name_free", "step"),
+    [
+        pytest.param(None, True, Aside.LEAVE, id="nobody's, name free"),
+        pytest.param(None, False, Aside.LEAVE, id="nobody's"),
+        pytest.param(_of(State.ARCHIVED), True, Aside.PUT_BACK, id="archived, name free"),
+        pytest.param(_of(State.ARCHIVED), False, Aside.FINISH, id="archived, name taken by another upload"),
+        *(
+            pytest.param(_of(state), free, Aside.PUT_BACK, id=f"{state}, name {'free' if free else 'taken'}")
+            for state in State
+            if state is not State.ARCHIVED
+            for free in (True, False)
+        ),
+    ],
+)
+def test_file_set_aside_is(owner: Recording | None, name_free: bool, step: Aside) -> None:
+    assert aside_step(owner, name_free=name_free) is step
+
+
+@pytest.mark.parametrize(
+    ("job", "owner"),
+    [
+        pytest.param("ab12", ("ab12", None), id="a clip"),
+        pytest.param("ab12s0", ("ab12", 0), id="its first snapshot"),
+        pytest.param("ab12s17", ("ab12", 17), id="a later one"),
+        pytest.param("", ("", None), id="nothing"),
+    ],
+)
+def test_gone_name_speaks_of(job: str, owner: tuple[str, int | None]) -> None:
+    assert owner_of_gone(job) == owner
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 123])
+def test_snapshot_job_survives_the_file_name(number: int) -> None:
+    job = parse_gone_name(gone_name(snapshot_job("0123456789ab", number)))
+    assert job is not None
+    assert owner_of_gone(job) == ("0123456789ab", number)
+
+
+def test_jobs_of_a_clip_and_its_snapshots_differ() -> None:
+    jobs = {"ab12", *(snapshot_job("ab12", number) for number in range(20))}
+    assert len(jobs) == 21

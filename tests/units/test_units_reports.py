@@ -1,0 +1,517 @@
+"""What people read. Names and reasons come from outside: none of it may be obeyed by a terminal or taken for markup."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+
+from archiverd import reports
+from archiverd.policy.admission import Patience
+from archiverd.policy.model import (
+    ArchiveKind,
+    Discovery,
+    Event,
+    Fingerprint,
+    FoundRecording,
+    Recording,
+    Snapshot,
+    State,
+    Tree,
+)
+from archiverd.policy.outcome import Outcome, Result
+from archiverd.policy.planning import Action, Manner, RunPlan, plan_run
+from archiverd.storage.catalog import Catalog
+from tests.recordings import MARK, NOW, OLD_NS, PATH, found, receipt, recording, snapshot_of
+
+# Markup, a line of its own, an escape sequence, a byte that is no UTF-8, and a character that turns text around.
+HOSTILE = "[red]x[blink]\n\x1b[31m\udcff\u202e"
+SHOWN = r"[red]x[blink]\n\x1b[31m\xff\u202e"
+HOSTILE_PATH = PurePosixPath(f"2026/06/30/{HOSTILE}_20260630081500.mp4")
+SHOWN_PATH = f"2026/06/30/{SHOWN}_20260630081500.mp4"
+HOSTILE_REASON = "read \x07 and [bold]\r\nforged: done"
+SHOWN_REASON = r"read \x07 and [bold]\r\nforged: done"
+
+
+@pytest.fixture(autouse=True)
+def _berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local time is Berlin's, wherever the test runs."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def plan_of(*recordings: FoundRecording, known: Sequence[Recording] = (), delete: bool = False) -> RunPlan:
+    manner = Manner(Patience(60, 600), delete=delete)
+    return plan_run(Discovery(recordings, (), {}, ()), known, manner, NOW)
+
+
+def shown(table: Table, width: int = 400) -> list[str]:
+    """The lines of a table on a terminal that shows colours and obeys markup."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, force_terminal=True, color_system=None, legacy_windows=False).print(table)
+    return [line.rstrip() for line in stream.getvalue().splitlines() if line.strip()]
+
+
+def cells(table: Table) -> list[list[str]]:
+    """The cells of each row, as they are shown."""
+    _, _, *rows = shown(table)
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in rows]
+
+
+def assert_harmless(lines: Sequence[str]) -> None:
+    for line in lines:
+        assert line.isprintable(), line
+        line.encode("utf-8")
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1024**2, "1.0 MiB"),
+        (int(2.5 * 1024**3), "2.5 GiB"),
+        (1024**4, "1.0 TiB"),
+        (1024**5, "1.0 PiB"),
+        (5000 * 1024**5, "5000.0 PiB"),
+        (-2048, "-2.0 KiB"),
+    ],
+)
+def test_size_reads(size: int, text: str) -> None:
+    assert reports.size_text(size) == text
+
+
+@given(st.integers(0, 2**60))
+def test_size_is_short(size: int) -> None:
+    number, unit = reports.size_text(size).split(" ")
+    assert float(number) < 1024 or unit == "PiB"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (0.4, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3600, "1:00:00"),
+     (3661, "1:01:01"), (360_000, "100:00:00")],
+)  # fmt: skip
+def test_span_reads(seconds: float, text: str) -> None:
+    assert reports.span_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"), [(0, 100, "0 %"), (1, 3, "33 %"), (100, 100, "100 %"), (300, 100, "300 %"), (5, 0, "-")]
+)
+def test_share_reads(part: int, whole: int, text: str) -> None:
+    assert reports.share_text(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        pytest.param(1782986400.25, "2026-07-02 12:00:00+02:00", id="summer"),
+        pytest.param(1767265200, "2026-01-01 12:00:00+01:00", id="winter"),
+    ],
+)
+def test_moment_reads_in_local_time(moment: float, text: str) -> None:
+    assert reports.time_text(moment) == text
+
+
+# ---- plans
+
+
+def test_plan_table_says_what_is_done_and_why() -> None:
+    plan = plan_of(found(snapshots=(snapshot_of(),), doubts=("its name says 1970", "and more")))
+    assert cells(reports.plan_table(plan)) == [
+        ["archive", str(PATH), "1000 B", "1", "new (its name says 1970; and more)"]
+    ]
+
+
+def test_plan_table_shows_hostile_names_as_they_are_spelt() -> None:
+    known = recording(State.QUARANTINED, HOSTILE_PATH, reason=HOSTILE_REASON)
+    lines = shown(reports.plan_table(plan_of(found(HOSTILE_PATH), known=[known])))
+    assert len(lines) == 3
+    assert SHOWN_PATH in lines[2]
+    assert f"quarantined: {SHOWN_REASON}" in lines[2]
+    assert_harmless(lines)
+
+
+def test_plan_table_folds_what_is_too_long_and_loses_nothing() -> None:
+    header, *lines = shown(reports.plan_table(plan_of(found())), width=60)
+    column = [line[header.index("recording") :].split(" ")[0] for line in lines[1:]]
+    assert len(column) > 1
+    assert "".join(column) == str(PATH)
+
+
+WITH_EVERYTHING = RunPlan(
+    items=(),
+    ignored={"foreign name": 3, "symlink": 1},
+    orphans=(PATH.with_suffix(".jpg"),),
+    delete=False,
+    vanished=(recording(), recording(State.QUARANTINED)),
+)
+
+
+@pytest.mark.parametrize(
+    ("plan", "lines"),
+    [
+        pytest.param(plan_of(), ["There is nothing here."], id="nothing"),
+        pytest.param(
+            plan_of(found()),
+            [
+                "To archive: 1 recording, 1000 B",
+                "Sources and their snapshots are moved to the trash once their archives are proven.",
+            ],
+            id="one, its source to the trash",
+        ),
+        pytest.param(
+            plan_of(found(), found(PATH.with_name("b_20260630081500.mp4")), delete=True),
+            [
+                "To archive: 2 recordings, 2.0 KiB",
+                "Sources and their snapshots are deleted once their archives are proven.",
+            ],
+            id="two, their sources deleted",
+        ),
+        pytest.param(
+            plan_of(found(), known=[recording(State.QUARANTINED)]),
+            ["Quarantined: 1 recording, 1000 B"],
+            id="nothing to do: no word of what becomes of sources",
+        ),
+        pytest.param(
+            WITH_EVERYTHING,
+            [
+                "No longer there, to be noted: 2",
+                "Snapshots without a recording, left alone: 1",
+                "Left alone, foreign name: 3",
+                "Left alone, symlink: 1",
+            ],
+            id="only what is left alone",
+        ),
+    ],
+)
+def test_plan_says(plan: RunPlan, lines: list[str]) -> None:
+    assert reports.plan_lines(plan) == lines
+
+
+@pytest.mark.parametrize(
+    ("action", "known", "mark", "text"),
+    [
+        (Action.ARCHIVE, None, MARK, "To archive"),
+        (Action.DISPOSE, State.ARCHIVED, MARK, "Archived, source to go"),
+        (Action.WAIT, None, replace(MARK, mtime_ns=int(NOW * 1e9)), "Too young"),
+        (Action.KEEP, State.DONE, MARK, "Archived and protected"),
+        (Action.LEAVE, State.QUARANTINED, MARK, "Quarantined"),
+    ],
+)
+def test_every_action_is_named(action: Action, known: State | None, mark: Fingerprint, text: str) -> None:
+    seen = found(mark=mark, protected=action is Action.KEEP)
+    plan = plan_of(seen, known=[] if known is None else [recording(known)])
+    assert plan.totals().keys() == {action}
+    assert reports.plan_lines(plan)[0] == f"{text}: 1 recording, 1000 B"
+
+
+def test_plan_as_json() -> None:
+    plan = replace(plan_of(found(doubts=("a doubt",))), ignored={"symlink": 1}, orphans=(HOSTILE_PATH,))
+    assert through_json(reports.plan_json(plan)) == {
+        "items": [
+            {
+                "path": str(PATH), "camera": "front", "bytes": 1000, "snapshots": 0, "action": "archive",
+                "reason": "new", "doubts": ["a doubt"],
+            }
+        ],
+        "totals": {"archive": {"recordings": 1, "bytes": 1000}},
+        "ignored": {"symlink": 1},
+        "orphans": [SHOWN_PATH],
+        "vanished": [],
+        "sources": "trash",
+    }  # fmt: skip
+
+
+def through_json(value: object) -> object:
+    """The value after a trip as UTF-8, as a program that reads it sees it."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8"))
+
+
+def test_plan_as_json_says_that_sources_are_deleted() -> None:
+    assert reports.plan_json(plan_of(delete=True))["sources"] == "delete"
+
+
+def test_plan_as_json_holds_hostile_names() -> None:
+    (item,) = reports.plan_json(plan_of(found(HOSTILE_PATH)))["items"]
+    assert (item["path"], item["camera"]) == (SHOWN_PATH, SHOWN)
+
+
+# ---- recordings
+
+ARCHIVED = recording(
+    State.DONE, reason="source moved to the trash", archive=PATH, archive_sha256="a" * 64, archive_size=400,
+    receipt=receipt(), disposed_to=PATH.with_stem(f"{PATH.stem}~2"),
+    snapshots=(
+        Snapshot(PATH.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), PATH.with_suffix(".jpg"), disposed=True),
+        Snapshot(PATH.with_name("second.jpg"), Fingerprint(13, 100, OLD_NS), None, disposed=True),
+        Snapshot(PATH.with_name("third.jpg"), Fingerprint(14, 100, OLD_NS)),
+    ),
+)  # fmt: skip
+HOSTILE_RECORDING = replace(
+    recording(State.QUARANTINED, HOSTILE_PATH, reason=HOSTILE_REASON),
+    archive=HOSTILE_PATH,
+    disposed_to=HOSTILE_PATH,
+    receipt=receipt(encoder=HOSTILE_REASON, checks=(HOSTILE_REASON,)),
+    snapshots=(Snapshot(HOSTILE_PATH, MARK, HOSTILE_PATH, disposed=True),),
+)
+
+
+def test_story_of_an_archived_recording() -> None:
+    history = [Event(1782986400, State.WAITING, "new"), Event(1782986460, State.DONE, "source moved to the trash")]
+    assert reports.why_lines(ARCHIVED, history) == [
+        "2026/06/30/REO_front_20260630081500.mp4: done, source moved to the trash",
+        "  camera front, taken at 2026-06-30 08:15:00, 1000 B",
+        "  snapshot 2026/06/30/REO_front_20260630081500.jpg (in the trash as 2026/06/30/REO_front_20260630081500.jpg)",
+        "  snapshot 2026/06/30/second.jpg (deleted)",
+        "  snapshot 2026/06/30/third.jpg",
+        f"  archive 2026/06/30/REO_front_20260630081500.mp4: transcoded, 400 B (40 %), sha256 {'a' * 64}",
+        "  encoded in 1.2 s by software, hevc (Lavf59.27.100)",
+        "  checked: frames: 30 of 30",
+        "  source in the trash as 2026/06/30/REO_front_20260630081500~2.mp4",
+        "  2026-07-02 12:00:00+02:00  waiting: new",
+        "  2026-07-02 12:01:00+02:00  done: source moved to the trash",
+        "  Next: Nothing: it is archived and its source was let go of.",
+    ]
+
+
+def test_story_of_a_verbatim_archive_names_no_encoder() -> None:
+    verbatim = replace(ARCHIVED, receipt=receipt(kind=ArchiveKind.VERBATIM, rung="", encoder="", checks=()))
+    assert not [line for line in reports.why_lines(verbatim, []) if "encoded" in line or "checked" in line]
+
+
+@pytest.mark.parametrize("state", State)
+def test_story_says_what_comes_next(state: State) -> None:
+    *_, last = reports.why_lines(recording(state), [])
+    assert last.startswith("  Next: ")
+
+
+def test_story_without_a_reason_ends_with_the_state() -> None:
+    first, *_ = reports.why_lines(recording(State.ACTIVE, reason=""), [])
+    assert first.endswith(".mp4: active")
+
+
+def test_story_of_a_hostile_name_stays_text() -> None:
+    lines = reports.why_lines(HOSTILE_RECORDING, [Event(NOW, State.WAITING, HOSTILE_REASON)])
+    assert lines[0] == f"{SHOWN_PATH}: quarantined, {SHOWN_REASON}"
+    assert len(lines) == len(reports.why_lines(replace(HOSTILE_RECORDING, path=PATH), [Event(NOW, State.DONE, "x")]))
+    assert_harmless(lines)
+
+
+def test_list_shows_a_recording_a_line() -> None:
+    table = reports.list_table([ARCHIVED, recording(State.WAITING, reason="new")])
+    assert cells(table) == [
+        ["2026-06-30 08:15:00", "front", "done", "1000 B", "400 B", str(PATH), "source moved to the trash"],
+        ["2026-06-30 08:15:00", "front", "waiting", "1000 B", str(PATH), "new"],
+    ]
+
+
+def test_list_shows_hostile_names_as_they_are_spelt() -> None:
+    lines = shown(reports.list_table([HOSTILE_RECORDING]))
+    assert SHOWN_PATH in lines[2]
+    assert SHOWN_REASON in lines[2]
+    assert_harmless(lines)
+
+
+def test_recording_as_json() -> None:
+    told = through_json(reports.recording_json(ARCHIVED))
+    assert isinstance(told, dict)
+    assert told["receipt"] == {
+        "kind": "transcoded", "source": {"ino": 11, "size": 1000, "mtime_ns": OLD_NS}, "source_sha256": "5" * 64,
+        "archive": {"ino": 21, "size": 400, "mtime_ns": OLD_NS}, "archive_sha256": "a" * 64, "rung": "software",
+        "encoder": "hevc (Lavf59.27.100)", "reason": "", "frames": 30, "duration_s": 2.0,
+        "checks": ["frames: 30 of 30"], "claimed_at": NOW, "encode_s": 1.25, "verify_s": 0.5, "committed_at": NOW + 2,
+    }  # fmt: skip
+    del told["receipt"], told["snapshots"]
+    assert told == {
+        "path": str(PATH), "camera": "front", "taken_at": "2026-06-30T08:15:00", "bytes": 1000, "state": "done",
+        "reason": "source moved to the trash", "attempts": 0, "archive": str(PATH),
+        "disposed_to": "2026/06/30/REO_front_20260630081500~2.mp4",
+    }  # fmt: skip
+
+
+def test_recording_as_json_without_an_archive_has_none() -> None:
+    told = reports.recording_json(recording())
+    assert (told["archive"], told["disposed_to"], told["receipt"], told["snapshots"]) == (None, None, None, [])
+
+
+def test_recording_as_json_holds_hostile_names() -> None:
+    told = through_json(reports.recording_json(HOSTILE_RECORDING))
+    assert isinstance(told, dict)
+    assert (told["path"], told["archive"], told["camera"]) == (SHOWN_PATH, SHOWN_PATH, SHOWN)
+    assert told["snapshots"] == [{"path": SHOWN_PATH, "disposed": True, "disposed_to": SHOWN_PATH}]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("notes.txt", "  It is not a recording: its name does not end in .mp4 or .jpg. archiverd leaves it alone."),
+        (
+            "front_20260230000000.mp4",
+            "  It is not a recording: impossible date 20260230000000. archiverd leaves it alone.",
+        ),
+        ("front_20260630081500.mp4", "  There is no such file either."),
+    ],
+)
+def test_unknown_file_is_told_apart(tmp_path: Path, name: str, words: str) -> None:
+    assert reports.unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", words]
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling symlink"])
+def test_unknown_recording_that_stands_is_looked_at_by_the_next_run(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "front_20260630081500.mp4"
+    if kind == "file":
+        path.touch()
+    else:
+        path.symlink_to("nowhere")
+    assert reports.unknown_lines(path)[1].startswith("  Its name is that of a recording. The next run looks at it")
+
+
+def test_unknown_hostile_name_stays_text(tmp_path: Path) -> None:
+    lines = reports.unknown_lines(tmp_path / HOSTILE_PATH.name)
+    assert SHOWN in lines[0]
+    assert_harmless(lines)
+
+
+# ---- status
+
+
+@pytest.fixture(name="catalog")
+def _catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog(tmp_path / "catalog.sqlite3") as catalog:
+        yield catalog
+
+
+ROOTS = {Tree.SOURCE: Path("/camera"), Tree.ARCHIVE: Path("/archive"), Tree.TRASH: Path(f"/{HOSTILE}")}
+
+
+def test_status_of_a_new_catalog(catalog: Catalog) -> None:
+    status = reports.status_json(catalog, ROOTS)
+    assert status["roots"] == {Tree.SOURCE: "/camera", Tree.ARCHIVE: "/archive", Tree.TRASH: f"/{SHOWN}"}
+    assert (status["catalog"], status["waiting"], status["quarantined"]) == (catalog.id, [], [])
+    assert reports.status_lines(status) == [
+        "source   /camera",
+        "archive  /archive",
+        rf"trash    /{SHOWN}",
+        "Archived: 0, 0 B as 0 B (-)",
+    ]
+
+
+def test_status_counts_and_names_what_waits_and_what_is_quarantined(catalog: Catalog) -> None:
+    catalog.offer(found(), NOW, reason="new")
+    bad = catalog.offer(found(HOSTILE_PATH, replace(MARK, size=2048)), NOW, reason="new")
+    catalog.quarantine(catalog.claim(bad, "ab12", NOW), HOSTILE_REASON, NOW)
+    lines = reports.status_lines(reports.status_json(catalog, ROOTS))
+    assert_harmless(lines)
+    assert set(lines[3:5]) == {"waiting           1  1000 B", "quarantined       1  2.0 KiB"}
+    assert lines[5:] == [
+        "Archived: 0, 0 B as 0 B (-)",
+        "Waiting:",
+        f"  {PATH}: new",
+        "Quarantined:",
+        f"  {SHOWN_PATH}: {SHOWN_REASON}",
+    ]
+
+
+def test_status_names_ten_and_counts_the_rest() -> None:
+    rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
+    lines = reports.status_lines(
+        {"roots": {}, "states": {}, "waiting": rows, "quarantined": rows[:10],
+         "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
+    )  # fmt: skip
+    assert lines[0] == "Archived: 3, 4.0 KiB as 1.0 KiB (25 %)"
+    assert lines[1:3] == ["Waiting:", "  0.mp4: new"]
+    assert lines[11:14] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
+    assert lines[-1] == "  9.mp4: new"
+
+
+# ---- the end of a run
+
+
+def outcome(result: Result, reason: str = "", **sizes: int) -> Outcome:
+    return Outcome(PATH, result, reason, **sizes)
+
+
+def test_summary_of_a_run() -> None:
+    outcomes = [
+        outcome(Result.FAILED, "ffmpeg exited with 1", source_size=500),
+        outcome(Result.TRANSCODED, source_size=4096, archive_size=1024),
+        outcome(Result.TRANSCODED, source_size=2048, archive_size=512),
+        outcome(Result.VERBATIM, "it does not decode strictly", source_size=1000, archive_size=1000),
+    ]
+    assert reports.summary_lines(outcomes, 2, 61.2) == [
+        "transcoded: 2",
+        "verbatim: 1",
+        "failed: 1",
+        "3 archived: 7.0 KiB as 2.5 KiB (35 %)",
+        f"  failed {PATH}: ffmpeg exited with 1",
+        f"  verbatim {PATH}: it does not decode strictly",
+        "Too young, for a later run: 2",
+        "Took 1:01.",
+    ]
+
+
+def test_summary_of_nothing() -> None:
+    assert reports.summary_lines([], 0, 0.2) == ["Took 0:00."]
+
+
+@pytest.mark.parametrize("result", Result)
+def test_summary_counts_every_result(result: Result) -> None:
+    assert f"{result}: 1" in reports.summary_lines([outcome(result)], 0, 0)
+
+
+def test_summary_of_hostile_names_stays_text() -> None:
+    lines = reports.summary_lines([Outcome(HOSTILE_PATH, Result.FAILED, HOSTILE_REASON)], 0, 0)
+    assert f"  failed {SHOWN_PATH}: {SHOWN_REASON}" in lines
+    assert_harmless(lines)
+
+
+def test_outcome_as_json() -> None:
+    told = reports.outcome_json(Outcome(HOSTILE_PATH, Result.ADOPTED, "stood there", 1000, 400))
+    assert through_json(told) == {
+        "path": SHOWN_PATH, "result": "adopted", "reason": "stood there", "source_bytes": 1000, "archive_bytes": 400,
+    }  # fmt: skip
+
+
+# ---- whatever a name holds
+
+names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40) | st.binary(
+    min_size=1, max_size=20
+).map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_").decode("utf-8", "surrogateescape"))
+
+
+@given(names, st.text(max_size=40))
+def test_any_name_and_reason_stay_harmless_text(name: str, reason: str) -> None:
+    path = PurePosixPath("2026/06/30") / f"{name}_20260630081500.mp4"
+    row = recording(State.QUARANTINED, path, reason=reason)
+    plan = plan_of(found(path), known=[row])
+    assert_harmless(shown(reports.plan_table(plan)))
+    assert_harmless(shown(reports.list_table([row])))
+    assert_harmless(reports.plan_lines(plan))
+    assert_harmless(reports.why_lines(row, [Event(NOW, State.WAITING, reason)]))
+    assert_harmless(reports.summary_lines([Outcome(path, Result.FAILED, reason)], 0, 0))
+    json.dumps(reports.plan_json(plan)).encode("ascii")
+
+
+def test_local_time_of_these_tests_is_fixed() -> None:
+    assert datetime.fromtimestamp(0).astimezone().tzname() == "CET"

@@ -1,0 +1,48 @@
+"""When a recording that failed is tried again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiverd.policy.retry import Quarantine, Retry, after_failure
+
+
+@pytest.mark.parametrize(
+    ("attempt", "jitter", "wait_s"),
+    [
+        pytest.param(1, 1.0, 60, id="first: a minute"),
+        pytest.param(1, 0.0, 30, id="first, no jitter: half of it"),
+        pytest.param(1, 0.5, 45, id="first, half the jitter"),
+        pytest.param(2, 1.0, 120, id="second: twice that"),
+        pytest.param(3, 1.0, 240, id="third: twice again"),
+        pytest.param(9, 1.0, 15360, id="ninth: the last below the limit"),
+        pytest.param(10, 1.0, 21600, id="tenth: six hours"),
+        pytest.param(99, 1.0, 21600, id="from then on six hours"),
+        pytest.param(99, 0.0, 10800, id="and half of it"),
+    ],
+)
+def test_wait_after_failure(attempt: int, jitter: float, wait_s: float) -> None:
+    assert after_failure(attempt, 100, jitter) == Retry(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "attempts", "again"),
+    [
+        pytest.param(1, 3, True, id="one of three"),
+        pytest.param(2, 3, True, id="two of three"),
+        pytest.param(3, 3, False, id="three of three"),
+        pytest.param(4, 3, False, id="more than allowed: the limit was lowered"),
+        pytest.param(1, 1, False, id="the only one"),
+    ],
+)
+def test_recording_is_tried_again(attempt: int, attempts: int, again: bool) -> None:
+    assert isinstance(after_failure(attempt, attempts, 0.5), Retry if again else Quarantine)
+
+
+@given(st.integers(1, 100), st.floats(0, 1))
+def test_wait_is_between_half_a_minute_and_six_hours(attempt: int, jitter: float) -> None:
+    decision = after_failure(attempt, 101, jitter)
+    assert isinstance(decision, Retry)
+    assert 30 <= decision.for_s <= 6 * 3600
