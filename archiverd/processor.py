@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import assert_never
 
 from archiverd.adoption import StandingArchives
 from archiverd.disposal import Disposer
@@ -38,7 +39,7 @@ from archiverd.policy.admission import Admitted, Look, Refused, Wait, admit, qui
 from archiverd.policy.clip_info import select
 from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.retry import Quarantine, Retry, after_failure
+from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
 from archiverd.policy.verdict import Evidence, Ruling, grown, verdict
 from archiverd.storage.file_manager import writers
 from archiverd.workbench import TAG, Workbench, outcome
@@ -282,27 +283,40 @@ class FileProcessor:
             log.error("%s: archived, but its source can't be let go of: %s", naming.printable(recording.path), reason)
             self._bench.catalog.hold(recording, reason, now + 60, now)
             return outcome(recording, Result.FAILED, f"archived, but its source stays: {reason}")
-        if isinstance(error, FileNotFoundError | NotADirectoryError) and not self._source_is_there(recording):
-            self._bench.catalog.gone(recording, "the source is not there any more", now)
-            return outcome(recording, Result.GONE, "the source is not there any more")
-        if isinstance(error, SourceChanged):
-            log.info("%s: %s; it waits to be looked at again", naming.printable(recording.path), reason)
-            self._bench.catalog.wait(recording, reason, now + self._bench.settings.patience.settle_s, now)
-            return outcome(recording, Result.WAITING, reason)
-        if isinstance(error, SourceInvalid):
-            return self._quarantine(recording, reason)
-        if isinstance(error, PermissionError):
-            # What one file refuses, all may refuse: an owner's mistake must not quarantine a year of footage.
-            log.error("%s: %s; archiverd's user needs the right to it", naming.printable(recording.path), reason)
-            self._bench.catalog.wait(recording, reason, now + self._bench.settings.patience.settle_s, now)
-            return outcome(recording, Result.FAILED, reason)
-        match after_failure(recording.attempts + 1, self._bench.settings.attempts, random.random()):  # noqa: S311  (jitter)
+        follows = after_fault(
+            self._fault(recording, error),
+            attempt=recording.attempts + 1,
+            attempts=self._bench.settings.attempts,
+            settle_s=self._bench.settings.patience.settle_s,
+            jitter=random.random(),  # noqa: S311  (to spread the load, not to hide anything)
+        )
+        match follows:
+            case Vanished():
+                self._bench.catalog.gone(recording, "the source is not there any more", now)
+                return outcome(recording, Result.GONE, "the source is not there any more")
             case Quarantine():
-                return self._quarantine(recording, f"{reason} (after {recording.attempts + 1} attempts)")
-            case Retry(for_s):
+                tried = f" (after {recording.attempts + 1} attempts)" if recording.attempts else ""
+                return self._quarantine(recording, f"{reason}{tried}")
+            case Retry(for_s, counted):
                 log.warning("%s: %s; tried again later", naming.printable(recording.path), reason)
-                self._bench.catalog.wait(recording, reason, now + for_s, now, failed=True)
-                return outcome(recording, Result.FAILED, reason)
+                self._bench.catalog.wait(recording, reason, now + for_s, now, failed=counted)
+                result = Result.WAITING if isinstance(error, SourceChanged) else Result.FAILED
+                return outcome(recording, result, reason)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _fault(self, recording: Recording, error: JobError | OSError) -> Fault:
+        match error:
+            case FileNotFoundError() | NotADirectoryError() if not self._source_is_there(recording):
+                return Fault.TAKEN_AWAY
+            case SourceChanged():
+                return Fault.CHANGED
+            case SourceInvalid():
+                return Fault.INVALID
+            case PermissionError():
+                return Fault.REFUSED
+            case _:
+                return Fault.FAILED
 
     def _source_is_there(self, recording: Recording) -> bool:
         return self._bench.files.status(Tree.SOURCE, recording.path) is not None

@@ -3,21 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
 
 _FIRST_S = 60.0
 _LONGEST_S = 6 * 3600.0
 
 
+class Fault(StrEnum):
+    """What went wrong with one recording."""
+
+    TAKEN_AWAY = "taken away"  # its source is not there any more
+    CHANGED = "changed"  # its source is not the file it was when the work began
+    INVALID = "invalid"  # its source is not, and will not become, a clip
+    REFUSED = "refused"  # archiverd's user has no right to it
+    FAILED = "failed"  # anything else
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again in `for_s` seconds."""
+    """Try again in `for_s` seconds; `counted` as one of the attempts it has."""
 
     for_s: float
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """It has failed often enough."""
+    """It will not become better by itself: set it aside, where it stands, until somebody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """There is nothing left to work on."""
+
+
+def after_fault(
+    fault: Fault, *, attempt: int, attempts: int, settle_s: float, jitter: float
+) -> Retry | Quarantine | Vanished:
+    """What follows on a fault that befell the `attempt`-th try of a recording.
+
+    Only what may be the file's own doing is counted: a file that changes is being written, and what one file
+    refuses to archiverd's user all may refuse; an owner's mistake must not quarantine a year of footage.
+    """
+    match fault:
+        case Fault.TAKEN_AWAY:
+            return Vanished()
+        case Fault.CHANGED | Fault.REFUSED:
+            return Retry(settle_s, counted=False)
+        case Fault.INVALID:
+            return Quarantine()
+        case Fault.FAILED:
+            return after_failure(attempt, attempts, jitter)
+        case unreachable:
+            assert_never(unreachable)
 
 
 def after_failure(attempt: int, attempts: int, jitter: float) -> Retry | Quarantine:

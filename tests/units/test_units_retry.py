@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiverd.policy.retry import Quarantine, Retry, after_failure
+from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_failure, after_fault
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,22 @@ def test_wait_is_between_half_a_minute_and_six_hours(attempt: int, jitter: float
     decision = after_failure(attempt, 101, jitter)
     assert isinstance(decision, Retry)
     assert 30 <= decision.for_s <= 6 * 3600
+
+
+@pytest.mark.parametrize("attempt", [1, 3, 99])
+@pytest.mark.parametrize(
+    ("fault", "follows"),
+    [
+        pytest.param(Fault.TAKEN_AWAY, Vanished(), id="nothing is left to work on"),
+        pytest.param(Fault.CHANGED, Retry(60, counted=False), id="being written is nobody's fault"),
+        pytest.param(Fault.REFUSED, Retry(60, counted=False), id="a missing right is the owner's"),
+        pytest.param(Fault.INVALID, Quarantine(), id="no clip, and never one"),
+    ],
+)
+def test_fault_that_is_not_the_files_doing_is_never_counted(fault: Fault, follows: object, attempt: int) -> None:
+    assert after_fault(fault, attempt=attempt, attempts=3, settle_s=60, jitter=0.5) == follows
+
+
+def test_failure_is_counted_until_there_were_enough() -> None:
+    after = [after_fault(Fault.FAILED, attempt=n, attempts=3, settle_s=60, jitter=1.0) for n in (1, 2, 3)]
+    assert after == [Retry(60), Retry(120), Quarantine()]
