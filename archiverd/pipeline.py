@@ -167,7 +167,7 @@ class Pipeline:
                 reporter.begin(naming.printable(item.path.name), item.size, None)
                 outcome = processor.process(recording, again=self._config.no_skip)
                 outcomes.append(outcome)
-                reporter.end(f"{outcome.result}{f': {outcome.reason}' if outcome.reason else ''}")
+                reporter.end(outcome.result)
         except (ResourceError, StartupError, Interrupted) as error:
             log.warning("the run ends early: %s", error)
             return outcomes, error

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -179,8 +178,6 @@ class Roots:
                 advice="archiverd needs write permission on the directory",
             ) from error
         stack.callback(os.close, handle)
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise StartupError(f"{path}: is not a marker archiverd wrote", advice="Remove what stands there")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
