@@ -8,7 +8,10 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -113,11 +116,12 @@ def test_directory_opens_names_of_any_bytes(tree: Path, name: str) -> None:
         assert inode_of(handle) == inode(tree / name)
 
 
-def test_directory_never_leads_out_while_it_is_swapped(tree: Path, outside: Path) -> None:
-    """A second thread swaps a directory for a symlink to the outside, and back, as fast as it can."""
+@contextmanager
+def swapping(tree: Path, outside: Path) -> Iterator[None]:
+    """A thread swaps a directory for a symlink to the outside, and back, as fast as it can."""
     month, spare, link = tree / "2026" / "07", tree / "2026" / "spare", tree / "2026" / "link"
     link.symlink_to(outside / "2026" / "07")
-    inside, over = inode(month / "01"), threading.Event()
+    over = threading.Event()
 
     def swap() -> None:
         while not over.is_set():
@@ -126,18 +130,29 @@ def test_directory_never_leads_out_while_it_is_swapped(tree: Path, outside: Path
 
     swapper = threading.Thread(target=swap)
     swapper.start()
-    reached, refused = set(), 0
     try:
-        while refused < 200 or not reached:
-            try:
-                with paths.directory(tree, DEEP) as handle:
-                    reached.add(inode_of(handle))
-            except (FileNotFoundError, NotADirectoryError):
-                refused += 1
+        yield
     finally:
         over.set()
         swapper.join()
-    assert reached == {inside}
+
+
+def reached(tree: Path) -> tuple[int, int] | None:
+    """The directory a walk comes to, or None where it is refused."""
+    try:
+        with paths.directory(tree, DEEP) as handle:
+            return inode_of(handle)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def test_directory_never_leads_out_while_it_is_swapped(tree: Path, outside: Path) -> None:
+    inside, walks = inode(tree.joinpath(*DEEP)), Counter[tuple[int, int] | None]()
+    until = time.monotonic() + 30
+    with swapping(tree, outside):
+        while min(walks[None], walks[inside]) < 200 and time.monotonic() < until:
+            walks[reached(tree)] += 1
+    assert set(walks) == {None, inside}
 
 
 # -- files ------------------------------------------------------------------------------------------------

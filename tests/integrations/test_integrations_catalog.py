@@ -1,0 +1,937 @@
+"""The catalog on real SQLite files: its steps, what it remembers, and what it survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from archiverd.errors import ResourceError, StartupError
+from archiverd.policy.model import (
+    ArchiveKind,
+    ClipName,
+    Event,
+    Fingerprint,
+    FoundFile,
+    FoundRecording,
+    Recording,
+    Snapshot,
+    State,
+)
+from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
+from tests.recordings import MARK, NOW, PATH, TAKEN_AT, found, receipt, snapshot_of
+
+REPOSITORY = Path(__file__).parents[2]
+ARCHIVE = PurePosixPath("2026/06/30/REO_front_20260630081500.mp4")
+OTHER_MARK = Fingerprint(99, 2000, MARK.mtime_ns + 1)
+NEVER_UTF8 = "REO_T\udcfcr \n\x1b[31m_20260630081500.mp4"
+LONGEST = "x" * (255 - len("_20260630081500.mp4")) + "_20260630081500.mp4"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / FILE_NAME
+
+
+@pytest.fixture
+def catalog(path: Path) -> Iterator[Catalog]:
+    with Catalog(path, new_id="c1") as opened:
+        yield opened
+
+
+def offer(catalog: Catalog, seen: FoundRecording | None = None, at: float = NOW) -> Recording:
+    return catalog.offer(found() if seen is None else seen, at, reason="found")
+
+
+def entry(catalog: Catalog, name: str) -> Recording:
+    return offer(catalog, found(PATH.with_name(name)))
+
+
+def nth_entry(catalog: Catalog, number: int) -> Recording:
+    day, hour, minute = number // 1440 + 1, number // 60 % 24, number % 60
+    return entry(catalog, f"front_202606{day:02}{hour:02}{minute:02}00.mp4")
+
+
+def claimed(catalog: Catalog) -> Recording:
+    return catalog.claim(offer(catalog), "j1", NOW + 1)
+
+
+def publishing(catalog: Catalog) -> Recording:
+    return catalog.publishing(claimed(catalog), ARCHIVE, "a" * 64, 400, receipt(), NOW + 2)
+
+
+def archived(catalog: Catalog) -> Recording:
+    return catalog.archived(publishing(catalog), receipt(), "transcoded", NOW + 3)
+
+
+def done(catalog: Catalog) -> Recording:
+    return catalog.done(archived(catalog), PATH, "source moved to the trash", NOW + 4)
+
+
+def quarantined(catalog: Catalog) -> Recording:
+    return catalog.quarantine(claimed(catalog), "no moov", NOW + 2)
+
+
+def gone(catalog: Catalog) -> Recording:
+    return catalog.gone(claimed(catalog), "the source is not there any more", NOW + 2)
+
+
+BRING_TO: dict[State, Callable[[Catalog], Recording]] = {
+    State.WAITING: offer,
+    State.ACTIVE: claimed,
+    State.PUBLISHING: publishing,
+    State.ARCHIVED: archived,
+    State.DONE: done,
+    State.QUARANTINED: quarantined,
+    State.GONE: gone,
+}
+
+
+def dump(path: Path) -> list[str]:
+    """All that the file holds, as a connection of its own sees it."""
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.iterdump())
+
+
+def python(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", script, *map(str, arguments)]
+
+
+def in_another_process(script: str, *arguments: object) -> None:
+    ended = subprocess.run(python(script, *arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+
+
+# -- opening ----------------------------------------------------------------------------------------------
+
+
+def test_open_makes_the_file_with_the_id_it_is_given(path: Path) -> None:
+    with Catalog(path, new_id="c1"):
+        pass
+    with Catalog(path, new_id="another") as catalog:
+        assert catalog.id == "c1"
+
+
+def test_open_invents_an_id_where_none_is_given(tmp_path: Path) -> None:
+    with Catalog(tmp_path / "one") as one, Catalog(tmp_path / "two") as two:
+        assert len({one.id, two.id, ""}) == 3
+
+
+def test_open_makes_a_file_that_others_cannot_read(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Catalog(path):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_open_takes_an_empty_file_for_a_new_one(path: Path) -> None:
+    """A first start on a full disk leaves such a file."""
+    path.touch()
+    with Catalog(path, new_id="c1") as catalog:
+        assert (catalog.id, done(catalog).state) == ("c1", State.DONE)
+
+
+def test_open_again_changes_nothing(path: Path, catalog: Catalog) -> None:
+    done(catalog)
+    before = dump(path)
+    with Catalog(path):
+        pass
+    assert dump(path) == before
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [
+        ("synchronous", 3),  # EXTRA: https://www.sqlite.org/pragma.html#pragma_synchronous
+        ("journal_mode", "delete"),
+        ("foreign_keys", 1),
+        ("trusted_schema", 0),
+        ("user_version", 1),
+        ("application_id", 0x61726368),
+    ],
+)
+def test_open_sets_what_makes_it_safe(catalog: Catalog, pragma: str, value: int | str) -> None:
+    assert catalog._connection.execute(f"PRAGMA {pragma}").fetchone()[0] == value
+
+
+EITHER_WAY = pytest.mark.parametrize("opened", [Catalog, Catalog.to_read], ids=["to write", "to read"])
+
+
+@EITHER_WAY
+def test_open_refuses_a_newer_catalog_and_leaves_it_alone(
+    path: Path, opened: Callable[[Path], AbstractContextManager[Catalog]]
+) -> None:
+    with Catalog(path) as catalog:
+        catalog._connection.execute("PRAGMA user_version = 1000")
+    before = path.read_bytes()
+    with pytest.raises(StartupError, match="has schema 1000, this archiverd knows"), opened(path):
+        pass
+    assert path.read_bytes() == before
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"This is no database. " * 200)
+
+
+def no_pages(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100] + bytes(path.stat().st_size - 100))
+
+
+def cut_short(path: Path) -> None:
+    os.truncate(path, 4096)
+
+
+def changed_by(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def without_its_id(path: Path) -> None:
+    changed_by(path, "DELETE FROM about")
+
+
+def without_a_table(path: Path) -> None:
+    changed_by(path, "DROP TABLE about")
+
+
+def of_another_program(path: Path) -> None:
+    path.unlink()
+    changed_by(path, "CREATE TABLE bookmarks (address TEXT)")
+
+
+DAMAGES = [no_database, no_pages, cut_short, without_its_id, without_a_table, of_another_program]
+
+
+@EITHER_WAY
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_open_refuses_what_is_not_its_catalog_and_leaves_it_alone(
+    path: Path, damage: Callable[[Path], None], opened: Callable[[Path], AbstractContextManager[Catalog]]
+) -> None:
+    with Catalog(path):
+        pass
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(StartupError, match=FILE_NAME), opened(path):
+        pass
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_page_is_told_when_it_is_met(path: Path, catalog: Catalog) -> None:
+    for number in range(100):
+        nth_entry(catalog, number)
+    pages = path.stat().st_size // 4096
+    with path.open("r+b") as file:
+        file.seek(pages // 4 * 4096)
+        file.write(b"\xff" * (pages // 2 * 4096))
+    with Catalog(path) as damaged, pytest.raises(StartupError, match="the catalog is damaged"):
+        damaged.recordings()
+
+
+# -- the disk under it ------------------------------------------------------------------------------------
+
+
+def can_mount() -> bool:
+    """Whether this process has CAP_SYS_ADMIN (bit 21)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    capabilities = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return os.geteuid() == 0 and bool(int(capabilities, 16) >> 21 & 1)
+
+
+@contextmanager
+def tmpfs(where: Path, options: str) -> Iterator[Path]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", where], check=True)
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", "--lazy", where], check=True)
+
+
+@contextmanager
+def missing_directory(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "none"
+
+
+@contextmanager
+def read_only_directory(tmp_path: Path) -> Iterator[Path]:
+    tmp_path.chmod(0o555)
+    yield tmp_path
+    tmp_path.chmod(0o755)
+
+
+@contextmanager
+def read_only_mount(tmp_path: Path) -> Iterator[Path]:
+    with tmpfs(tmp_path, "ro"):
+        yield tmp_path
+
+
+@contextmanager
+def full_mount(tmp_path: Path) -> Iterator[Path]:
+    with tmpfs(tmp_path, "size=16k"):
+        (tmp_path / "other").write_bytes(bytes(16384))
+        yield tmp_path
+
+
+@contextmanager
+def mount_without_inodes(tmp_path: Path) -> Iterator[Path]:
+    with tmpfs(tmp_path, "nr_inodes=1"):
+        yield tmp_path
+
+
+# Nothing but a mount is read-only to root.
+UNWRITABLE = [missing_directory, *([] if os.geteuid() == 0 else [read_only_directory])]
+UNWRITABLE_MOUNTS = [read_only_mount, full_mount, mount_without_inodes] if can_mount() else []
+
+
+@pytest.mark.parametrize("place", [*UNWRITABLE, *UNWRITABLE_MOUNTS])
+def test_open_tells_a_disk_it_cannot_write_to(
+    tmp_path: Path, place: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    with place(tmp_path) as directory, pytest.raises(ResourceError, match=FILE_NAME), Catalog(directory / FILE_NAME):
+        pass
+
+
+class Bounded:
+    """A catalog on a disk that can be filled and freed."""
+
+    def __init__(self, catalog: Catalog, fill: Callable[[], object], free: Callable[[], object]) -> None:
+        self.catalog = catalog
+        self.fill = fill
+        self.free = free
+
+
+@contextmanager
+def bounded_by_sqlite(tmp_path: Path) -> Iterator[Bounded]:
+    """SQLite gives the very error of a full disk where the file may not grow."""
+    with Catalog(tmp_path / FILE_NAME) as catalog:
+        execute = catalog._connection.execute
+        yield Bounded(
+            catalog,
+            lambda: execute("PRAGMA max_page_count = 1").fetchall(),
+            lambda: execute("PRAGMA max_page_count = 100000").fetchall(),
+        )
+
+
+@contextmanager
+def bounded_by_its_disk(tmp_path: Path) -> Iterator[Bounded]:
+    filler = tmp_path / "filler"
+    with tmpfs(tmp_path, "size=512k"), Catalog(tmp_path / FILE_NAME) as catalog:
+        yield Bounded(catalog, lambda: fill_up(filler), filler.unlink)
+
+
+def fill_up(filler: Path) -> None:
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.fixture(params=[bounded_by_sqlite, *([bounded_by_its_disk] if can_mount() else [])])
+def bounded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bounded]:
+    with request.param(tmp_path) as made:
+        yield made
+
+
+def offer_until_full(catalog: Catalog) -> list[Recording]:
+    """What the catalog took before it told that its disk is full."""
+    taken: list[Recording] = []
+
+    def offer_on() -> None:
+        taken.extend(nth_entry(catalog, number) for number in range(10_000))
+
+    with pytest.raises(ResourceError, match="disk is full"):
+        offer_on()
+    return taken
+
+
+def test_a_full_disk_takes_nothing_that_was_committed(bounded: Bounded) -> None:
+    first = archived(bounded.catalog)
+    bounded.fill()
+    taken = offer_until_full(bounded.catalog)
+    assert bounded.catalog.recordings() == [*taken, first]
+
+
+def test_a_full_disk_that_is_freed_takes_more(bounded: Bounded) -> None:
+    bounded.fill()
+    offer_until_full(bounded.catalog)
+    bounded.free()
+    assert done(bounded.catalog).state is State.DONE
+
+
+def test_a_writer_that_will_not_end_is_told(path: Path, catalog: Catalog) -> None:
+    catalog._connection.execute("PRAGMA busy_timeout = 50")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ResourceError, match="locked"):
+            offer(catalog)
+
+
+# -- offers -----------------------------------------------------------------------------------------------
+
+
+def test_offer_enters_what_was_found(catalog: Catalog) -> None:
+    assert offer(catalog, found(snapshots=(snapshot_of(),))) == Recording(
+        id=1, path=PATH, fingerprint=MARK, name=ClipName("front", TAKEN_AT), state=State.WAITING, reason="found",
+        not_before=NOW, seen_at=NOW, attempts=0, crashes=0, job="", archive=None, archive_sha256="", archive_size=0,
+        receipt=None, disposed_to=None, snapshots=(Snapshot(snapshot_of().path, snapshot_of().fingerprint),),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.GONE])
+def test_offer_of_the_same_content_changes_nothing(path: Path, catalog: Catalog, state: State) -> None:
+    BRING_TO[state](catalog)
+    before = dump(path)
+    offer(catalog, at=NOW + 100)
+    assert dump(path) == before
+
+
+def test_offer_of_the_same_content_that_was_gone_waits_again(catalog: Catalog) -> None:
+    was = gone(catalog)
+    again = offer(catalog, at=NOW + 100)
+    assert again == replace(was, state=State.WAITING, reason="the source is there again", not_before=NOW + 100)
+
+
+def test_offer_of_other_content_brings_what_waits_up_to_date(catalog: Catalog) -> None:
+    failed = catalog.wait(claimed(catalog), "ffmpeg failed", NOW + 60, NOW + 2, failed=True)
+    offer(catalog, found(mark=OTHER_MARK), NOW + 100)
+    assert catalog.recordings() == [
+        replace(
+            failed, fingerprint=OTHER_MARK, attempts=0, reason="the file has changed", not_before=NOW + 100,
+            seen_at=NOW + 100,
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", [State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.DONE, State.GONE])
+def test_offer_of_other_content_is_another_recording(catalog: Catalog, state: State) -> None:
+    old = BRING_TO[state](catalog)
+    new = offer(catalog, found(mark=OTHER_MARK))
+    assert (catalog.at_path(PATH), new.state) == ([old, new], State.WAITING)
+
+
+def test_offer_of_other_content_closes_what_was_quarantined(catalog: Catalog) -> None:
+    old = quarantined(catalog)
+    offer(catalog, found(mark=OTHER_MARK), NOW + 100)
+    assert [(row.state, row.reason) for row in catalog.at_path(PATH)] == [
+        (State.GONE, "replaced by another upload of the same name"),
+        (State.WAITING, "found"),
+    ]
+    assert catalog.history(old)[-1].at == NOW + 100
+
+
+@pytest.mark.parametrize("state", State)
+def test_offer_attaches_a_snapshot_that_comes_late(catalog: Catalog, state: State) -> None:
+    was = BRING_TO[state](catalog)
+    offer(catalog, found(snapshots=(snapshot_of(),)))
+    assert was.snapshots == ()
+    assert catalog.reload(was).snapshots == (Snapshot(snapshot_of().path, snapshot_of().fingerprint),)
+
+
+def test_offer_takes_a_snapshot_to_the_recording_it_is_paired_with_now(catalog: Catalog) -> None:
+    first = offer(catalog, found(snapshots=(snapshot_of(),)))
+    second = offer(catalog, found(PATH.with_name("front_20260630081501.mp4"), snapshots=(snapshot_of(),)))
+    assert (catalog.reload(first).snapshots, len(second.snapshots)) == ((), 1)
+
+
+def test_offer_of_a_disposed_snapshot_takes_it_back(catalog: Catalog) -> None:
+    (snapshot,) = offer(catalog, found(snapshots=(snapshot_of(),))).snapshots
+    catalog.snapshot_disposed(snapshot, PurePosixPath("trash.jpg"))
+    (again,) = offer(catalog, found(snapshots=(snapshot_of(),))).snapshots
+    assert again == snapshot
+
+
+def test_offer_is_committed_whole_or_not_at_all(path: Path, catalog: Catalog) -> None:
+    """The second snapshot can't be stored, so that neither the recording nor the first one is."""
+    before = dump(path)
+    impossible = replace(snapshot_of(), fingerprint=Fingerprint(1, 2**63, 0))
+    with pytest.raises(OverflowError):
+        offer(catalog, found(snapshots=(snapshot_of(), impossible)))
+    assert dump(path) == before
+
+
+# -- the way of a recording -------------------------------------------------------------------------------
+
+Step = Callable[[Catalog, Recording], Recording]
+
+# From which state, what is done, and to which state it leads.
+STEPS: dict[str, tuple[State, Step, State]] = {
+    "claim": (State.WAITING, lambda catalog, row: catalog.claim(row, "j1", NOW), State.ACTIVE),
+    "claim again": (State.ARCHIVED, lambda catalog, row: catalog.claim(row, "j2", NOW), State.ARCHIVED),
+    "wait": (State.ACTIVE, lambda catalog, row: catalog.wait(row, "later", NOW + 9, NOW), State.WAITING),
+    "crashed": (State.PUBLISHING, lambda catalog, row: catalog.crashed(row, NOW), State.WAITING),
+    "publishing": (
+        State.ACTIVE,
+        lambda catalog, row: catalog.publishing(row, ARCHIVE, "a", 4, receipt(), NOW),
+        State.PUBLISHING,
+    ),
+    "archived": (
+        State.PUBLISHING,
+        lambda catalog, row: catalog.archived(row, receipt(), "transcoded", NOW),
+        State.ARCHIVED,
+    ),
+    "adopted": (State.ACTIVE, lambda catalog, row: catalog.adopted(row, ARCHIVE, receipt(), NOW), State.ARCHIVED),
+    "hold": (State.ARCHIVED, lambda catalog, row: catalog.hold(row, "protected", NOW + 9, NOW), State.ARCHIVED),
+    "stands again": (State.DONE, lambda catalog, row: catalog.stands_again(row, NOW), State.ARCHIVED),
+    "done": (State.ARCHIVED, lambda catalog, row: catalog.done(row, PATH, "in the trash", NOW), State.DONE),
+    "quarantine": (State.ACTIVE, lambda catalog, row: catalog.quarantine(row, "no moov", NOW), State.QUARANTINED),
+    "gone": (State.ACTIVE, lambda catalog, row: catalog.gone(row, "not there", NOW), State.GONE),
+}
+EVERY_STEP = pytest.mark.parametrize("name", STEPS)
+
+RIVAL = """
+import sys
+from pathlib import Path
+from archiverd.storage.catalog import Catalog
+with Catalog(Path(sys.argv[1])) as catalog:
+    (row,) = catalog.recordings()
+    catalog.quarantine(row, "set aside by another process", 1.0)
+"""
+
+
+@EVERY_STEP
+def test_step_leads_to_its_state(catalog: Catalog, name: str) -> None:
+    begin, step, end = STEPS[name]
+    assert step(catalog, BRING_TO[begin](catalog)).state is end
+
+
+@EVERY_STEP
+def test_step_returns_what_is_committed(path: Path, catalog: Catalog, name: str) -> None:
+    begin, step, _ = STEPS[name]
+    row = step(catalog, BRING_TO[begin](catalog))
+    with Catalog(path) as other:
+        assert other.recordings() == [row]
+
+
+@EVERY_STEP
+def test_step_writes_its_line_of_history(catalog: Catalog, name: str) -> None:
+    begin, step, _ = STEPS[name]
+    before = BRING_TO[begin](catalog)
+    lines = catalog.history(before)
+    row = step(catalog, before)
+    assert catalog.history(row) == [*lines, Event(NOW, row.state, row.reason)]
+
+
+@EVERY_STEP
+def test_step_on_what_another_process_moved_is_refused_and_changes_nothing(
+    path: Path, catalog: Catalog, name: str
+) -> None:
+    begin, step, _ = STEPS[name]
+    row = BRING_TO[begin](catalog)
+    in_another_process(RIVAL, path)
+    before = dump(path)
+    with pytest.raises(ClaimLostError, match="no longer"):
+        step(catalog, row)
+    assert dump(path) == before
+
+
+@EVERY_STEP
+def test_step_under_another_job_is_refused_and_changes_nothing(path: Path, catalog: Catalog, name: str) -> None:
+    begin, step, _ = STEPS[name]
+    row = BRING_TO[begin](catalog)
+    before = dump(path)
+    with pytest.raises(ClaimLostError, match="no longer"):
+        step(catalog, replace(row, job="another"))
+    assert dump(path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "state"), [(name, state) for name, (begin, _, _) in STEPS.items() for state in State if state is not begin]
+)
+def test_step_from_a_state_the_row_is_not_in_is_refused_and_changes_nothing(
+    path: Path, catalog: Catalog, name: str, state: State
+) -> None:
+    begin, step, _ = STEPS[name]
+    stale = replace(BRING_TO[state](catalog), state=begin)
+    before = dump(path)
+    with pytest.raises(ClaimLostError, match="no longer"):
+        step(catalog, stale)
+    assert dump(path) == before
+
+
+CLAIM_ALL = """
+import sys
+from pathlib import Path
+from archiverd.storage.catalog import Catalog, ClaimLostError
+with Catalog(Path(sys.argv[1])) as catalog:
+    rows = catalog.recordings()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for row in rows:
+        try:
+            catalog.claim(row, sys.argv[2], 1.0)
+        except ClaimLostError:
+            continue
+        print(row.id, flush=True)
+"""
+
+
+def claimer(path: Path, job: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        python(CLAIM_ALL, path, job), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_claims_of_two_processes_never_meet(path: Path, catalog: Catalog) -> None:
+    everything = [nth_entry(catalog, number).id for number in range(60)]
+    with claimer(path, "one") as one, claimer(path, "two") as two:
+        for rival in (one, two):
+            assert rival.stdout is not None
+            assert rival.stdout.readline() == "ready\n"
+        for rival in (one, two):
+            assert rival.stdin is not None
+            rival.stdin.write("go\n")
+            rival.stdin.flush()
+        won = {job: rival.communicate(timeout=60)[0].split() for job, rival in (("one", one), ("two", two))}
+    assert sorted(map(int, won["one"] + won["two"])) == everything
+    assert {str(row.id): row.job for row in catalog.recordings()} == {
+        number: job for job, numbers in won.items() for number in numbers
+    }
+
+
+def test_wait_takes_back_what_was_about_to_be_published(catalog: Catalog) -> None:
+    row = catalog.wait(publishing(catalog), "paused", NOW + 9, NOW + 3)
+    assert (row.archive, row.archive_sha256, row.archive_size, row.receipt, row.job) == (None, "", 0, None, "")
+
+
+@pytest.mark.parametrize(("failed", "attempts"), [(False, 0), (True, 1)])
+def test_wait_counts_only_failures(catalog: Catalog, failed: bool, attempts: int) -> None:
+    assert catalog.wait(claimed(catalog), "later", NOW + 9, NOW, failed=failed).attempts == attempts
+
+
+def test_crashed_counts_apart_from_failures(catalog: Catalog) -> None:
+    row = catalog.crashed(claimed(catalog), NOW)
+    assert (row.crashes, row.attempts) == (1, 0)
+
+
+def test_archived_forgets_failures_and_crashes(catalog: Catalog) -> None:
+    row = catalog.crashed(claimed(catalog), NOW)
+    row = catalog.wait(catalog.claim(row, "j2", NOW), "ffmpeg failed", NOW, NOW, failed=True)
+    row = catalog.publishing(catalog.claim(row, "j3", NOW), ARCHIVE, "a", 4, receipt(), NOW)
+    row = catalog.archived(row, receipt(), "transcoded", NOW)
+    assert (row.attempts, row.crashes) == (0, 0)
+
+
+def test_publishing_again_takes_the_other_name(catalog: Catalog) -> None:
+    other = ARCHIVE.with_name("REO_front_20260630081500~2.mp4")
+    row = catalog.publishing(publishing(catalog), other, "b" * 64, 401, receipt(), NOW)
+    assert (row.archive, row.archive_sha256, row.archive_size) == (other, "b" * 64, 401)
+
+
+def test_hold_keeps_the_job(catalog: Catalog) -> None:
+    assert catalog.hold(archived(catalog), "protected", NOW + 9, NOW).job == "j1"
+
+
+@pytest.mark.parametrize("place", [PATH, None])
+def test_done_tells_where_the_source_went(catalog: Catalog, place: PurePosixPath | None) -> None:
+    row = catalog.done(archived(catalog), place, "let go", NOW)
+    assert (row.disposed_to, row.job) == (place, "")
+
+
+@pytest.mark.parametrize("place", [PurePosixPath("2026/06/30/a.jpg"), None])
+def test_snapshot_disposed_tells_where_it_went(catalog: Catalog, place: PurePosixPath | None) -> None:
+    row = offer(catalog, found(snapshots=(snapshot_of(),)))
+    catalog.snapshot_disposed(row.snapshots[0], place)
+    assert catalog.reload(row).snapshots == (replace(row.snapshots[0], disposed=True, disposed_to=place),)
+
+
+def test_history_is_complete_and_in_order(catalog: Catalog) -> None:
+    row = catalog.stands_again(done(catalog), NOW + 5)
+    row = catalog.done(catalog.claim(row, "j2", NOW + 6), None, "source deleted", NOW + 7)
+    assert catalog.history(row) == [
+        Event(NOW, State.WAITING, "found"),
+        Event(NOW + 1, State.ACTIVE, "claimed"),
+        Event(NOW + 2, State.PUBLISHING, f"as {os.fspath(ARCHIVE)!r}"),
+        Event(NOW + 3, State.ARCHIVED, "transcoded"),
+        Event(NOW + 4, State.DONE, "source moved to the trash"),
+        Event(NOW + 5, State.ARCHIVED, "its source stands again"),
+        Event(NOW + 6, State.ARCHIVED, "its source stands again"),
+        Event(NOW + 7, State.DONE, "source deleted"),
+    ]
+
+
+def test_history_keeps_its_order_when_the_clock_is_set_back(catalog: Catalog) -> None:
+    row = catalog.quarantine(catalog.claim(offer(catalog, at=NOW), "j1", NOW - 3600), "no moov", NOW - 7200)
+    assert [event.at for event in catalog.history(row)] == [NOW, NOW - 3600, NOW - 7200]
+
+
+def test_history_of_one_recording_holds_nothing_of_another(catalog: Catalog) -> None:
+    row = offer(catalog)
+    catalog.claim(entry(catalog, "back_20260630081500.mp4"), "j1", NOW)
+    assert len(catalog.history(row)) == 1
+
+
+# -- values -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(NEVER_UTF8, id="bytes that are not UTF-8, a newline, an escape"),
+        pytest.param(LONGEST, id="255 bytes"),
+        pytest.param("REO_Flur – Tür 2_01_20260630081500.mp4", id="UTF-8"),
+    ],
+)
+def test_names_of_any_bytes_come_back_whole(path: Path, name: str) -> None:
+    clip = FoundFile(PATH.with_name(name), MARK, ClipName(name.rpartition("_")[0], TAKEN_AT, 2))
+    picture = replace(snapshot_of(), path=clip.path.with_suffix(".jpg"))
+    with Catalog(path) as catalog:
+        row = catalog.offer(FoundRecording(clip, (picture,)), NOW, reason="found")
+        row = catalog.publishing(catalog.claim(row, "j1", NOW), clip.path, "a", 4, receipt(), NOW)
+        catalog.done(catalog.archived(row, receipt(), "", NOW), clip.path, "let go", NOW)
+    with Catalog(path) as catalog:
+        (row,) = catalog.at_path(clip.path)
+    assert (row.path, row.archive, row.disposed_to, row.snapshots[0].path, row.name) == (
+        clip.path, clip.path, clip.path, picture.path, clip.name
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reason", "stored"),
+    [
+        pytest.param("cut off: T\udcfcr.mp4", "cut off: T\\udcfcr.mp4", id="a name that is not UTF-8"),
+        pytest.param("\ud83d alone", "\\ud83d alone", id="half a character"),
+        pytest.param("a\nb\x00c – 📷", "a\nb\x00c – 📷", id="anything else"),
+    ],
+)
+def test_reasons_of_any_text_are_kept_readable(catalog: Catalog, reason: str, stored: str) -> None:
+    row = catalog.quarantine(claimed(catalog), reason, NOW)
+    assert (row.reason, catalog.history(row)[-1].reason) == (stored, stored)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="transcoded"),
+        pytest.param({"kind": ArchiveKind.VERBATIM, "rung": "", "reason": "decode: T\udcfcr – 📷\n"}, id="verbatim"),
+        pytest.param({"kind": ArchiveKind.ADOPTED, "checks": (), "frames": 2**53 + 1}, id="adopted"),
+        pytest.param({"checks": ("frames: 30 of 30", "left out: 'T\udcfcr'", "")}, id="checks"),
+        pytest.param({"archive": Fingerprint(2**63 - 1, 0, -1), "encode_s": 0.1 + 0.2}, id="numbers"),
+    ],
+)
+def test_receipts_come_back_whole(catalog: Catalog, changes: dict[str, object]) -> None:
+    written = receipt(**changes)
+    assert catalog.reload(catalog.archived(publishing(catalog), written, "", NOW)).receipt == written
+
+
+@pytest.mark.parametrize("ino", [2**63 - 1, 2**63, 2**64 - 1])
+def test_inodes_above_what_sqlite_holds_are_known_again(catalog: Catalog, ino: int) -> None:
+    mark = Fingerprint.of(os.stat_result((0o100644, ino, 1, 1, 0, 0, 1000, 0, 0, 0), {"st_mtime_ns": MARK.mtime_ns}))
+    row = offer(catalog, found(mark=mark))
+    assert (row.fingerprint, offer(catalog, found(mark=mark)).id) == (mark, row.id)
+
+
+def test_a_time_before_1970_comes_back_whole(catalog: Catalog) -> None:
+    mark = Fingerprint(1, 1, -1_000_000_001)
+    assert offer(catalog, found(mark=mark)).fingerprint == mark
+
+
+# -- questions --------------------------------------------------------------------------------------------
+
+
+def test_recordings_come_oldest_first(catalog: Catalog) -> None:
+    names = ["b_20260630081502.mp4", "b_20260630081501.mp4", "a_20260630081502.mp4"]
+    rows = [entry(catalog, name) for name in names]
+    assert catalog.recordings() == [rows[1], rows[0], rows[2]]
+
+
+def test_recordings_are_chosen_by_state(catalog: Catalog) -> None:
+    waiting, other = entry(catalog, "a_20260630081501.mp4"), entry(catalog, "a_20260630081502.mp4")
+    active = catalog.claim(entry(catalog, "a_20260630081503.mp4"), "j1", NOW)
+    catalog.quarantine(other, "no moov", NOW)
+    assert catalog.recordings((State.WAITING, State.ACTIVE)) == [waiting, active]
+
+
+@pytest.mark.parametrize("place", ["source.mp4", "archive.mp4", "trash.mp4", "snapshot.jpg", "trash.jpg"])
+def test_at_path_finds_a_recording_by_any_of_its_places(catalog: Catalog, place: str) -> None:
+    picture = replace(snapshot_of(), path=PurePosixPath("snapshot.jpg"))
+    row = offer(catalog, found(PurePosixPath("source.mp4"), snapshots=(picture,)))
+    catalog.snapshot_disposed(row.snapshots[0], PurePosixPath("trash.jpg"))
+    row = catalog.publishing(catalog.claim(row, "j1", NOW), PurePosixPath("archive.mp4"), "a", 4, receipt(), NOW)
+    row = catalog.done(catalog.archived(row, receipt(), "", NOW), PurePosixPath("trash.mp4"), "", NOW)
+    entry(catalog, "other_20260630081500.mp4")
+    assert catalog.at_path(PurePosixPath(place)) == [catalog.reload(row)]
+
+
+def test_archive_owner_is_whoever_committed_it_last(catalog: Catalog) -> None:
+    archived(catalog)
+    row = catalog.claim(offer(catalog, found(mark=OTHER_MARK)), "j2", NOW)
+    row = catalog.adopted(row, ARCHIVE, receipt(), NOW)
+    assert catalog.archive_owner(ARCHIVE) == row
+
+
+def test_archive_owner_of_what_was_taken_back_is_none(catalog: Catalog) -> None:
+    catalog.wait(publishing(catalog), "paused", NOW, NOW)
+    assert catalog.archive_owner(ARCHIVE) is None
+
+
+def test_counts_tells_files_and_bytes_by_state(catalog: Catalog) -> None:
+    entry(catalog, "a_20260630081501.mp4")
+    entry(catalog, "a_20260630081502.mp4")
+    archived(catalog)
+    assert catalog.counts() == {State.WAITING: (2, 2000), State.ARCHIVED: (1, 1000)}
+
+
+def test_archived_totals_tells_bytes_before_and_after(catalog: Catalog) -> None:
+    done(catalog)
+    catalog.claim(entry(catalog, "a_20260630081501.mp4"), "j1", NOW)
+    assert catalog.archived_totals() == (1, 1000, 400)
+
+
+def test_archived_totals_of_nothing_is_nothing(catalog: Catalog) -> None:
+    assert catalog.archived_totals() == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(State.ACTIVE, (False, False)), (State.ARCHIVED, (True, False)), (State.DONE, (True, True))],
+)
+def test_remembers_tells_which_trees_hold_files(catalog: Catalog, state: State, expected: tuple[bool, bool]) -> None:
+    BRING_TO[state](catalog)
+    assert catalog.remembers() == expected
+
+
+# -- reading beside, and deaths ---------------------------------------------------------------------------
+
+DIES_WRITING = """
+import sys
+from pathlib import Path
+from archiverd.storage.catalog import Catalog
+with Catalog(Path(sys.argv[1])) as catalog:
+    execute = catalog._connection.execute
+    execute("PRAGMA cache_size = 5")  # pages go to the file long before the commit
+    execute("BEGIN IMMEDIATE")
+    execute("UPDATE recording SET state = 'done', reason = 'never committed'")
+    for number in range(4000):
+        execute("INSERT INTO history (recording, at, state, reason) VALUES (1, 0.0, 'done', ?)", ("x" * 100,))
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+def die_in_a_transaction(path: Path) -> None:
+    """Leave what a process leaves that is killed while it writes: changed pages, and the journal that undoes them."""
+    with subprocess.Popen(
+        python(DIES_WRITING, path), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "written\n"
+        child.send_signal(signal.SIGKILL)
+        child.wait(timeout=60)
+
+
+class Torn:
+    """A catalog whose writer was killed in mid-transaction, and what it holds to whoever opens it."""
+
+    def __init__(self, path: Path) -> None:
+        with Catalog(path, new_id="c1") as catalog:
+            self.row = archived(catalog)
+        self.path = path
+        self.content = dump(path)
+        size = path.stat().st_size
+        die_in_a_transaction(path)
+        assert path.with_name(path.name + "-journal").exists()
+        assert path.stat().st_size > 2 * size
+
+
+@pytest.fixture
+def torn(path: Path) -> Torn:
+    return Torn(path)
+
+
+def everything_in(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """All files of a directory, and itself, with what a write would change.
+
+    Not their ctime: SQLite, run by root, gives a journal to the owner of its database each time it looks at it.
+    """
+    seen = {file.name: (file.stat(), file.read_bytes()) for file in directory.iterdir()}
+    seen["."] = (directory.stat(), b"")
+    return {
+        name: (status.st_ino, status.st_mode, status.st_mtime_ns, content) for name, (status, content) in seen.items()
+    }
+
+
+def test_to_read_tells_all_and_writes_nothing(path: Path, tmp_path: Path) -> None:
+    with Catalog(path, new_id="c1") as catalog:
+        row = done(catalog)
+    before = everything_in(tmp_path)
+    with Catalog.to_read(path) as catalog:
+        assert (catalog.id, catalog.recordings(), len(catalog.history(row))) == ("c1", [row], 5)
+    assert everything_in(tmp_path) == before
+
+
+def test_to_read_refuses_to_write(path: Path, tmp_path: Path) -> None:
+    with Catalog(path):
+        pass
+    before = everything_in(tmp_path)
+    with Catalog.to_read(path) as catalog, pytest.raises(ResourceError, match="readonly"):
+        offer(catalog)
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["a?mode=rwc#b %41.sqlite", pytest.param("T\udcfcr.sqlite", id="not UTF-8")])
+def test_to_read_takes_a_path_of_any_bytes(tmp_path: Path, name: str) -> None:
+    with Catalog(tmp_path / name, new_id="c1"):
+        pass
+    with Catalog.to_read(tmp_path / name) as catalog:
+        assert catalog.id == "c1"
+
+
+def test_to_read_beside_a_writer_tells_what_is_committed(path: Path, catalog: Catalog) -> None:
+    row = archived(catalog)
+    with Catalog.to_read(path) as reader:
+        held = catalog.hold(row, "protected", NOW, NOW)
+        assert reader.reload(row) == held
+
+
+def test_to_read_makes_no_catalog(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=FILE_NAME), Catalog.to_read(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_to_read_after_a_death_tells_what_was_committed(torn: Torn) -> None:
+    with Catalog.to_read(torn.path) as catalog:
+        assert (catalog.recordings(), len(catalog.history(torn.row))) == ([torn.row], 4)
+
+
+def test_to_read_after_a_death_writes_nothing(torn: Torn, tmp_path: Path) -> None:
+    before = everything_in(tmp_path)
+    with Catalog.to_read(torn.path) as catalog:
+        catalog.recordings()
+    assert everything_in(tmp_path) == before
+
+
+def test_to_read_after_a_death_leaves_no_copy(
+    torn: Torn, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = tmp_path_factory.mktemp("copies")
+    monkeypatch.setattr("tempfile.tempdir", str(copies))
+    with Catalog.to_read(torn.path):
+        assert len(list(copies.iterdir())) == 1
+    assert list(copies.iterdir()) == []
+
+
+def test_open_after_a_death_takes_back_what_was_not_committed(torn: Torn, tmp_path: Path) -> None:
+    with Catalog(torn.path):
+        pass
+    assert ([file.name for file in tmp_path.iterdir()], dump(torn.path)) == ([FILE_NAME], torn.content)
+
+
+def test_open_after_a_death_goes_on_with_the_work(torn: Torn) -> None:
+    with Catalog(torn.path) as catalog:
+        assert catalog.done(torn.row, PATH, "source moved to the trash", NOW).state is State.DONE
+
+
+def test_open_after_a_death_is_sound(torn: Torn) -> None:
+    with Catalog(torn.path) as catalog:
+        assert catalog._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"

@@ -1,0 +1,1084 @@
+"""Every change to the trees on real file systems: nothing overwritten, nothing outside touched, all of it durable."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from archiverd.errors import Interrupted, ResourceError
+from archiverd.policy.model import Tree
+from archiverd.policy.stop import NeverStop
+from archiverd.storage.file_manager import FileManager, Modes, environment_faults, writers
+from tools import footage
+
+REPOSITORY = Path(__file__).parents[2]
+DAY = PurePosixPath("2026/07/01")
+CLIP = DAY / "REO_front_20260701120000.mp4"
+SECOND = DAY / "REO_front_20260701120000~2.mp4"
+THIRD = DAY / "REO_front_20260701120000~3.mp4"
+PART = DAY / ".archiverd-c1-j1.part"
+ASIDE = DAY / ".archiverd-j1.gone"
+FILM = bytes(range(256)) * 12_000  # three chunks of a copy
+MTIME_NS = 1_782_000_000_123_456_789
+STOP = NeverStop()
+
+
+class Trees:
+    """Three trees and the FileManager over them."""
+
+    def __init__(self, roots: dict[Tree, Path], modes: Modes | None = None) -> None:
+        self.roots = roots
+        for root in roots.values():
+            root.mkdir(parents=True, exist_ok=True)
+        self.files = FileManager(roots, "c1", modes or Modes())
+
+    def at(self, tree: Tree, path: PurePosixPath) -> Path:
+        return self.roots[tree] / path
+
+    def put(self, tree: Tree, path: PurePosixPath, content: bytes = FILM) -> Path:
+        where = self.at(tree, path)
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.write_bytes(content)
+        os.utime(where, ns=(MTIME_NS, MTIME_NS))
+        return where
+
+    def names(self, tree: Tree) -> list[str]:
+        """All files of a tree, by their paths in it."""
+        root = self.roots[tree]
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> Trees:
+    return Trees({tree: tmp_path / tree for tree in Tree})
+
+
+def file_system_besides(directory: Path) -> Path:
+    """A directory on another file system than this one, without any right of root's."""
+    device = directory.stat().st_dev
+    candidates = [Path("/dev/shm"), Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home(), Path("/run")]
+    return next(path for path in candidates if path.stat().st_dev != device and os.access(path, os.W_OK))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """An empty directory on another file system than `tmp_path`."""
+    with tempfile.TemporaryDirectory(dir=file_system_besides(tmp_path), prefix="archiverd-test-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def apart(tmp_path: Path, elsewhere: Path) -> Trees:
+    """Three trees, the trash on a file system of its own."""
+    return Trees(
+        {Tree.SOURCE: tmp_path / "source", Tree.ARCHIVE: tmp_path / "archive", Tree.TRASH: elsewhere / "trash"}
+    )
+
+
+def python(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", script, *map(str, arguments)]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, errors="surrogateescape", timeout=120
+    )
+
+
+def strace(record: Path, *options: str) -> list[str]:
+    return ["strace", "-qq", "-y", "-s", "300", "-o", str(record), *options]
+
+
+def can_mount() -> bool:
+    """Whether this process has CAP_SYS_ADMIN (bit 21)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    capabilities = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return os.geteuid() == 0 and bool(int(capabilities, 16) >> 21 & 1)
+
+
+@contextmanager
+def mounted(where: Path, *arguments: str | Path) -> Iterator[None]:
+    subprocess.run(["mount", *arguments, where], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", where], check=True)
+
+
+# What the trees of a child are, with its FileManager.
+CHILD = """
+import os, sys, threading
+from pathlib import Path, PurePosixPath
+from archiverd.errors import ArchiverError
+from archiverd.policy.model import Tree
+from archiverd.policy.stop import NeverStop
+from archiverd.storage.file_manager import FileManager, Modes
+files = FileManager(dict(zip(Tree, map(Path, sys.argv[1:4]))), "c1", Modes())
+day = PurePosixPath("2026/07/01")
+clip, part, aside = day / "REO_front_20260701120000.mp4", day / ".archiverd-c1-j1.part", day / ".archiverd-j1.gone"
+"""
+
+
+# -- looking ----------------------------------------------------------------------------------------------
+
+
+def test_status_tells_what_stands_there(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP, b"film")
+    status = trees.files.status(Tree.SOURCE, CLIP)
+    assert status is not None
+    assert (status.st_size, status.st_mtime_ns) == (4, MTIME_NS)
+
+
+@pytest.mark.parametrize("path", [CLIP, DAY.parent / "02" / CLIP.name, PurePosixPath("file") / CLIP.name])
+def test_status_of_what_is_not_there_is_none(trees: Trees, path: PurePosixPath) -> None:
+    trees.put(Tree.SOURCE, SECOND)
+    (trees.roots[Tree.SOURCE] / "file").touch()
+    assert trees.files.status(Tree.SOURCE, path) is None
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"), [([], CLIP), ([CLIP], SECOND), ([CLIP, SECOND], THIRD), ([SECOND], CLIP)]
+)
+def test_free_name_is_the_first_that_is_free(trees: Trees, taken: list[PurePosixPath], expected: PurePosixPath) -> None:
+    for path in taken:
+        trees.put(Tree.ARCHIVE, path)
+    assert trees.files.free_name(Tree.ARCHIVE, CLIP) == expected
+
+
+def test_free_name_takes_a_dangling_symlink_for_taken(trees: Trees) -> None:
+    trees.put(Tree.ARCHIVE, SECOND)
+    trees.at(Tree.ARCHIVE, CLIP).symlink_to("nowhere")
+    assert trees.files.free_name(Tree.ARCHIVE, CLIP) == THIRD
+
+
+# -- parts ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[0o000, 0o077])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def modes_of(trees: Trees, *paths: PurePosixPath) -> list[str]:
+    return [oct(stat.S_IMODE(trees.at(Tree.ARCHIVE, path).stat().st_mode)) for path in paths]
+
+
+def make_part(trees: Trees, content: bytes = FILM, path: PurePosixPath = PART) -> None:
+    with trees.files.new_part(Tree.ARCHIVE, path) as handle:
+        os.write(handle, content)
+        trees.files.finish_part(handle, MTIME_NS)
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("modes", [Modes(), Modes(0o600, 0o700), Modes(0o664, 0o2775)])
+def test_a_part_and_its_directories_have_their_modes_under_any_umask(tmp_path: Path, modes: Modes) -> None:
+    trees = Trees({tree: tmp_path / tree for tree in Tree}, modes)
+    make_part(trees)
+    directories = [PurePosixPath("2026"), PurePosixPath("2026/07"), DAY]
+    assert modes_of(trees, PART, *directories) == [oct(modes.file), *[oct(modes.directory)] * 3]
+
+
+def test_an_unfinished_part_is_nobody_elses_to_read(trees: Trees) -> None:
+    with trees.files.new_part(Tree.ARCHIVE, PART):
+        assert modes_of(trees, PART) == [oct(0o600)]
+
+
+def test_directories_that_stand_keep_their_modes(trees: Trees) -> None:
+    trees.at(Tree.ARCHIVE, PurePosixPath("2026/07")).mkdir(parents=True)
+    trees.at(Tree.ARCHIVE, PurePosixPath("2026/07")).chmod(0o711)
+    make_part(trees)
+    assert modes_of(trees, PurePosixPath("2026/07")) == [oct(0o711)]
+
+
+def test_a_part_and_its_directories_have_their_group(tmp_path: Path) -> None:
+    """Root may give any group, others one of their own."""
+    group = 12_345 if os.geteuid() == 0 else [os.getgid(), *os.getgroups()][-1]
+    trees = Trees({tree: tmp_path / tree for tree in Tree}, Modes(group=group))
+    make_part(trees)
+    places = [PurePosixPath("2026"), PurePosixPath("2026/07"), DAY, PART]
+    assert [trees.at(Tree.ARCHIVE, path).stat().st_gid for path in places] == [group] * 4
+
+
+def test_a_finished_part_has_the_time_of_its_source(trees: Trees) -> None:
+    make_part(trees)
+    assert trees.at(Tree.ARCHIVE, PART).stat().st_mtime_ns == MTIME_NS
+
+
+@pytest.mark.parametrize("taken", ["file", "dangling symlink"])
+def test_new_part_never_takes_a_name_that_is_taken(trees: Trees, tmp_path: Path, taken: str) -> None:
+    trees.put(Tree.ARCHIVE, CLIP)
+    if taken == "file":
+        trees.put(Tree.ARCHIVE, PART, b"another's")
+    else:
+        trees.at(Tree.ARCHIVE, PART).symlink_to(tmp_path / "outside")
+    with pytest.raises(FileExistsError), trees.files.new_part(Tree.ARCHIVE, PART):
+        pass
+    assert not (tmp_path / "outside").exists()
+
+
+def test_remove_part_removes_it(trees: Trees) -> None:
+    trees.put(Tree.ARCHIVE, PART)
+    trees.files.remove_part(Tree.ARCHIVE, PART)
+    assert trees.names(Tree.ARCHIVE) == []
+
+
+@pytest.mark.parametrize("path", [PART, DAY.parent / "02" / PART.name, PurePosixPath("file") / PART.name])
+def test_remove_part_of_what_is_not_there_is_content(trees: Trees, path: PurePosixPath) -> None:
+    trees.put(Tree.ARCHIVE, CLIP)
+    (trees.roots[Tree.ARCHIVE] / "file").touch()
+    trees.files.remove_part(Tree.ARCHIVE, path)
+    assert trees.names(Tree.ARCHIVE) == [str(CLIP), "file"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [CLIP.name, ASIDE.name, ".archiverd-root", "film.part", ".archiverd-.part", ".archiverd-c1-j1.part.mp4", "notes"],
+)
+def test_remove_part_removes_nothing_but_parts(trees: Trees, name: str) -> None:
+    trees.put(Tree.ARCHIVE, DAY / name)
+    with pytest.raises(ValueError, match="is not a part"):
+        trees.files.remove_part(Tree.ARCHIVE, DAY / name)
+    assert trees.names(Tree.ARCHIVE) == [str(DAY / name)]
+
+
+# -- publishing -------------------------------------------------------------------------------------------
+
+
+def test_publish_gives_the_part_its_name(trees: Trees) -> None:
+    make_part(trees)
+    trees.files.publish(Tree.ARCHIVE, PART, CLIP)
+    assert (trees.names(Tree.ARCHIVE), trees.at(Tree.ARCHIVE, CLIP).read_bytes()) == ([str(CLIP)], FILM)
+
+
+def file_there(where: Path) -> None:
+    where.write_bytes(b"another's")
+
+
+def symlink_there(where: Path) -> None:
+    where.symlink_to("nowhere")
+
+
+def directory_there(where: Path) -> None:
+    where.mkdir()
+
+
+TAKEN = [file_there, symlink_there, directory_there]
+
+PUBLISHES = """
+try:
+    files.publish(Tree.ARCHIVE, part, clip)
+except FileExistsError:
+    print("taken")
+else:
+    print("published")
+"""
+
+# How a kernel or file system without RENAME_NOREPLACE answers; the second is what the C library makes of it.
+WITHOUT_NOREPLACE = {"renameat2": None, "link and unlink, EINVAL": "EINVAL", "link and unlink, ENOSYS": "ENOSYS"}
+EITHER_RENAME = pytest.mark.parametrize("refusal", WITHOUT_NOREPLACE.values(), ids=WITHOUT_NOREPLACE.keys())
+
+
+def child(trees: Trees, script: str, record: Path, refusal: str | None) -> list[str]:
+    """Run a script over the trees, renameat2 being refused or not, and return what it says, line by line."""
+    inject = ["-e", f"inject=renameat2:error={refusal}"] if refusal else []
+    command = strace(record, "-f", "-e", "trace=renameat2,linkat", *inject)
+    ended = run([*command, *python(CHILD + script, *(trees.roots[tree] for tree in Tree))])
+    assert ended.returncode == 0, ended.stderr
+    calls = record.read_text(encoding="utf-8")
+    assert ("INJECTED" in calls, "linkat(" in calls) == (bool(refusal), bool(refusal)), calls
+    return ended.stdout.splitlines()
+
+
+@EITHER_RENAME
+def test_publish_names_by_either_call(trees: Trees, tmp_path: Path, refusal: str | None) -> None:
+    trees.put(Tree.ARCHIVE, PART)
+    said = child(trees, PUBLISHES, tmp_path / "strace", refusal)
+    assert (said, trees.names(Tree.ARCHIVE)) == (["published"], [str(CLIP)])
+
+
+@EITHER_RENAME
+@pytest.mark.parametrize("take", TAKEN)
+def test_publish_never_replaces(
+    trees: Trees, tmp_path: Path, refusal: str | None, take: Callable[[Path], None]
+) -> None:
+    trees.put(Tree.ARCHIVE, PART)
+    take(trees.at(Tree.ARCHIVE, CLIP))
+    before = trees.at(Tree.ARCHIVE, CLIP).lstat()
+    said = child(trees, PUBLISHES, tmp_path / "strace", refusal)
+    assert (said, trees.at(Tree.ARCHIVE, CLIP).lstat()) == (["taken"], before)
+    assert trees.at(Tree.ARCHIVE, PART).read_bytes() == FILM
+
+
+RACES = """
+rounds, rivals = 40, ("one", "two")
+barrier = threading.Barrier(len(rivals))
+winners = [[] for _ in range(rounds)]
+
+def publish(rival):
+    for number in range(rounds):
+        own, final = day / f".archiverd-c1-{rival}{number}.part", day / f"front_{20260701120000 + number}.mp4"
+        with files.new_part(Tree.ARCHIVE, own) as handle:
+            os.write(handle, rival.encode())
+        barrier.wait(30)
+        try:
+            files.publish(Tree.ARCHIVE, own, final)
+        except FileExistsError:
+            continue
+        winners[number].append(rival)
+
+threads = [threading.Thread(target=publish, args=(rival,)) for rival in rivals]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for number, won in enumerate(winners):
+    print(number, *won, (Path(sys.argv[2]) / day / f"front_{20260701120000 + number}.mp4").read_text())
+"""
+
+
+@EITHER_RENAME
+def test_two_that_publish_one_name_never_both_win(trees: Trees, tmp_path: Path, refusal: str | None) -> None:
+    """In each round exactly one wins, the content is the winner's, and the loser keeps its part."""
+    lines = [line.split() for line in child(trees, RACES, tmp_path / "strace", refusal)]
+    assert [(len(line), line[1] == line[-1]) for line in lines] == [(3, True)] * 40
+    assert sum(name.endswith(".part") for name in trees.names(Tree.ARCHIVE)) == 40
+
+
+# -- durability -------------------------------------------------------------------------------------------
+
+_SYNC = re.compile(r"(?:fsync|fdatasync)\(\d+<(.*)>\)\s+= 0")
+_RENAME = re.compile(r'renameat2\(\d+<(.*)>, "(.*)", \d+<(.*)>, "(.*)", RENAME_NOREPLACE\)\s+= 0')
+_UNLINK = re.compile(r'unlinkat\(\d+<(.*)>, "(.*)", 0\)\s+= 0')
+_COMMIT = re.compile(r'unlink\("(.*)-journal"\)\s+= 0')
+
+
+def step_of(call: str) -> str:
+    """What a successful system call did, in words; empty for any other."""
+    if match := _SYNC.fullmatch(call):
+        return f"sync {match[1]}"
+    if match := _RENAME.fullmatch(call):
+        return f"rename {match[1]}/{match[2]} to {match[3]}/{match[4]}"
+    if match := _UNLINK.fullmatch(call):
+        return f"remove {match[1]}/{match[2]}"
+    if match := _COMMIT.fullmatch(call):
+        return f"commit {match[1]}"
+    return ""
+
+
+def steps(record: Path) -> list[str]:
+    """What was done that a power cut could undo or halve, in order."""
+    calls = record.read_text(encoding="utf-8").splitlines()
+    return [step for step in map(step_of, calls) if step]
+
+
+def steps_of(trees: Trees, script: str, record: Path) -> list[str]:
+    """The steps of a script over the trees."""
+    command = strace(record, "-e", "trace=fsync,fdatasync,renameat2,unlinkat")
+    ended = run([*command, *python(CHILD + script, *(trees.roots[tree] for tree in Tree))])
+    assert ended.returncode == 0, ended.stderr
+    return steps(record)
+
+
+def sync_up(root: Path) -> list[str]:
+    """The directories of a clip brought to the disk, from its own up to the root."""
+    return [*(f"sync {root / part}" for part in (DAY, *DAY.parents[:-1])), f"sync {root}"]
+
+
+def test_finish_part_brings_the_part_to_the_disk(trees: Trees, tmp_path: Path) -> None:
+    script = """
+with files.new_part(Tree.ARCHIVE, part) as handle:
+    os.write(handle, b"film")
+    files.finish_part(handle, 1)
+"""
+    assert steps_of(trees, script, tmp_path / "strace") == [f"sync {trees.at(Tree.ARCHIVE, PART)}"]
+
+
+def test_publish_brings_every_directory_to_the_disk_after_the_name(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.ARCHIVE, PART)
+    root = trees.roots[Tree.ARCHIVE]
+    assert steps_of(trees, PUBLISHES, tmp_path / "strace") == [
+        f"rename {root / PART} to {root / CLIP}",
+        *sync_up(root),
+    ]
+
+
+def test_sync_file_brings_the_file_and_every_directory_to_the_disk(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.ARCHIVE, CLIP)
+    root = trees.roots[Tree.ARCHIVE]
+    assert steps_of(trees, "files.sync_file(Tree.ARCHIVE, clip)", tmp_path / "strace") == [
+        f"sync {root / CLIP}",
+        *sync_up(root),
+    ]
+
+
+def test_delete_brings_the_directory_to_the_disk(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    root = trees.roots[Tree.SOURCE]
+    assert steps_of(trees, "files.delete(Tree.SOURCE, aside)", tmp_path / "strace") == [
+        f"remove {root / ASIDE}",
+        f"sync {root / DAY}",
+    ]
+
+
+TRASHES = """
+print(files.trash(Tree.SOURCE, aside, clip, "j1", NeverStop()))
+"""
+
+
+def test_trash_by_rename_brings_both_places_to_the_disk(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    source, trash = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
+    assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"rename {source / ASIDE} to {trash / CLIP}",
+        *sync_up(trash),
+        f"sync {source / DAY}",
+    ]
+
+
+def test_trash_by_copy_brings_the_copy_to_the_disk_before_the_original_goes(apart: Trees, tmp_path: Path) -> None:
+    apart.put(Tree.SOURCE, ASIDE)
+    source, trash = apart.roots[Tree.SOURCE], apart.roots[Tree.TRASH]
+    assert steps_of(apart, TRASHES, tmp_path / "strace") == [
+        f"sync {trash / PART}",
+        f"rename {trash / PART} to {trash / CLIP}",
+        *sync_up(trash),
+        f"remove {source / ASIDE}",
+        f"sync {source / DAY}",
+    ]
+
+
+def test_trash_brings_a_copy_that_stood_there_to_the_disk_before_the_original_goes(
+    apart: Trees, tmp_path: Path
+) -> None:
+    """Who died after the copy may have died before its fsync."""
+    apart.put(Tree.SOURCE, ASIDE)
+    apart.put(Tree.TRASH, CLIP)
+    source, trash = apart.roots[Tree.SOURCE], apart.roots[Tree.TRASH]
+    done = steps_of(apart, TRASHES, tmp_path / "strace")
+    assert done[done.index(f"sync {trash / CLIP}") :] == [
+        f"sync {trash / CLIP}",
+        *sync_up(trash),
+        f"remove {source / ASIDE}",
+        f"sync {source / DAY}",
+    ]
+
+
+FINISHES_AND_PUBLISHES = """
+def attempt():
+    with files.new_part(Tree.ARCHIVE, part) as handle:
+        os.write(handle, b"film")
+        files.finish_part(handle, 1)
+    files.publish(Tree.ARCHIVE, part, clip)
+try:
+    attempt()
+except ArchiverError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("when", [1, 2, 5], ids=["the part", "its directory", "the root"])
+def test_a_failed_fsync_is_told_and_not_tried_again(trees: Trees, tmp_path: Path, when: int) -> None:
+    """After the error the kernel takes the pages for clean: a second fsync would succeed and prove nothing."""
+    command = strace(tmp_path / "strace", "-e", "trace=fsync", "-e", f"inject=fsync:error=EIO:when={when}")
+    ended = run([*command, *python(CHILD + FINISHES_AND_PUBLISHES, *(trees.roots[tree] for tree in Tree))])
+    calls = (tmp_path / "strace").read_text(encoding="utf-8").splitlines()
+    assert (ended.stdout, len(calls), "INJECTED" in calls[-1]) == ("ResourceError\n", when, True)
+
+
+def test_a_run_relies_on_nothing_that_is_not_on_the_disk(tmp_path: Path) -> None:
+    """One clip through the whole program: what a step relies on is on the disk before it is taken."""
+    camera = tmp_path / "camera"
+    clip = camera / CLIP
+    clip.parent.mkdir(parents=True)
+    footage.place(footage.Clip("durable", 160, 120, seconds=1.0), clip)
+    os.utime(clip, ns=(MTIME_NS, MTIME_NS))
+    command = strace(
+        tmp_path / "strace", "-ff", "--seccomp-bpf", "-e", "trace=fsync,fdatasync,renameat2,unlinkat,unlink"
+    )
+    ended = run([*command, sys.executable, "-m", "archiverd", "run", str(camera), "--no-confirm"])
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    (worker,) = [file for file in tmp_path.glob("strace.*") if "RENAME_NOREPLACE" in file.read_text(encoding="utf-8")]
+    assert essence(steps(worker), camera) == [
+        "sync archived/2026/07/01/PART",
+        "commit CATALOG",
+        "rename archived/2026/07/01/PART to archived/2026/07/01/CLIP",
+        "sync archived/2026/07/01",
+        "sync archived/2026/07",
+        "sync archived/2026",
+        "sync archived",
+        "commit CATALOG",
+        "rename 2026/07/01/CLIP to 2026/07/01/GONE",
+        "rename 2026/07/01/GONE to .deleted/2026/07/01/CLIP",
+        "sync .deleted/2026/07/01",
+        "sync .deleted/2026/07",
+        "sync .deleted/2026",
+        "sync .deleted",
+        "sync 2026/07/01",
+        "commit CATALOG",
+    ]
+
+
+def essence(done: list[str], camera: Path) -> list[str]:
+    """The steps from the finished part on, without what changes from run to run, and without SQLite's own syncs."""
+    told = "\n".join(done).replace(f"{camera}/", "")
+    for pattern, word in (
+        (r"\.archiverd-\w+-\w+\.part", "PART"),
+        (r"\.archiverd-\w+\.gone", "GONE"),
+        (re.escape(CLIP.name), "CLIP"),
+        (r"\.archiverd/catalog\.sqlite", "CATALOG"),
+    ):
+        told = re.sub(pattern, word, told)
+    lines = [line for line in told.splitlines() if not re.fullmatch(r"sync (CATALOG.*|\.archiverd)", line)]
+    return lines[lines.index("sync archived/2026/07/01/PART") :]
+
+
+# -- copying ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"film", FILM], ids=["empty", "small", "three chunks"])
+def test_copy_is_the_original_and_tells_its_sha256(trees: Trees, content: bytes) -> None:
+    trees.put(Tree.SOURCE, CLIP, content)
+    with trees.files.opened(Tree.SOURCE, CLIP) as source, trees.files.new_part(Tree.ARCHIVE, PART) as copy:
+        sha256 = trees.files.copy(source, copy, STOP)
+    assert (sha256, trees.at(Tree.ARCHIVE, PART).read_bytes()) == (hashlib.sha256(content).hexdigest(), content)
+
+
+def test_copy_leaves_nothing_of_what_was_there_before(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP, b"film")
+    with trees.files.opened(Tree.SOURCE, CLIP) as source, trees.files.new_part(Tree.ARCHIVE, PART) as copy:
+        os.write(copy, FILM)
+        trees.files.copy(source, copy, STOP)
+    assert trees.at(Tree.ARCHIVE, PART).read_bytes() == b"film"
+
+
+def test_sha256_leaves_the_offset_alone(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    with trees.files.opened(Tree.SOURCE, CLIP) as handle:
+        os.lseek(handle, 7, os.SEEK_SET)
+        assert trees.files.sha256(handle, STOP) == hashlib.sha256(FILM).hexdigest()
+        assert os.lseek(handle, 0, os.SEEK_CUR) == 7
+
+
+class StopAt(NeverStop):
+    """Does something at the n-th time it is asked whether to stop."""
+
+    def __init__(self, when: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._left = when
+        self._act = act
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._act()
+
+
+def interrupt() -> None:
+    raise Interrupted(signal.SIGTERM)
+
+
+def test_copy_that_does_not_read_back_is_told(trees: Trees) -> None:
+    """The disk changes a byte between the writing and the reading."""
+    trees.put(Tree.SOURCE, CLIP)
+    copy = trees.at(Tree.ARCHIVE, PART)
+
+    def change_a_byte() -> None:
+        with copy.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\x00")
+
+    with (
+        trees.files.opened(Tree.SOURCE, CLIP) as source,
+        trees.files.new_part(Tree.ARCHIVE, PART) as target,
+        pytest.raises(ResourceError, match="does not read back"),
+    ):
+        trees.files.copy(source, target, StopAt(4, change_a_byte))
+
+
+@pytest.mark.parametrize("when", range(1, 7))
+def test_copy_ends_on_a_stop_at_any_chunk(trees: Trees, when: int) -> None:
+    """Three chunks are written, and three read back."""
+    trees.put(Tree.SOURCE, CLIP)
+    with (
+        trees.files.opened(Tree.SOURCE, CLIP) as source,
+        trees.files.new_part(Tree.ARCHIVE, PART) as target,
+        pytest.raises(Interrupted),
+    ):
+        trees.files.copy(source, target, StopAt(when, interrupt))
+
+
+# -- full disks -------------------------------------------------------------------------------------------
+
+ARCHIVES = """
+try:
+    with files.opened(Tree.SOURCE, clip) as source, files.new_part(Tree.ARCHIVE, part) as target:
+        files.copy(source, target, NeverStop())
+        files.finish_part(target, 1)
+    files.publish(Tree.ARCHIVE, part, clip)
+except ArchiverError as error:
+    print(type(error).__name__)
+files.remove_part(Tree.ARCHIVE, part)
+"""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["pwrite64:error=ENOSPC:when=2+", "pwrite64:error=EDQUOT", "renameat2:error=ENOSPC", "mkdirat:error=EROFS"],
+)
+def test_a_disk_that_takes_no_archive_is_told_and_the_part_can_be_removed(
+    trees: Trees, tmp_path: Path, fault: str
+) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    command = strace(tmp_path / "strace", "-e", f"inject={fault}")
+    ended = run([*command, *python(CHILD + ARCHIVES, *(trees.roots[tree] for tree in Tree))])
+    assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
+    assert (ended.stdout, trees.names(Tree.ARCHIVE)) == ("ResourceError\n", []), ended.stderr
+
+
+def test_a_disk_that_takes_no_new_file_is_told(trees: Trees, tmp_path: Path) -> None:
+    """Only the open of the part fails: its directory stands already."""
+    trees.put(Tree.SOURCE, CLIP)
+    day = trees.at(Tree.ARCHIVE, DAY)
+    day.mkdir(parents=True)
+    command = strace(tmp_path / "strace", "-P", str(day), "-e", "inject=openat:error=ENOSPC:when=1")
+    ended = run([*command, *python(CHILD + ARCHIVES, *(trees.roots[tree] for tree in Tree))])
+    assert f'"{PART.name}", ' in (tmp_path / "strace").read_text(encoding="utf-8").splitlines()[0]
+    assert ended.stdout == "ResourceError\n", ended.stderr
+
+
+@contextmanager
+def small_disk(where: Path) -> Iterator[None]:
+    """A file system of two megabytes, less than FILM."""
+    image = where.with_name(f"{where.name}.image")
+    image.touch()
+    os.truncate(image, 2 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", image], check=True)
+    with mounted(where, "-o", "loop", image):
+        yield
+
+
+@contextmanager
+def disk_without_inodes(where: Path) -> Iterator[None]:
+    with mounted(where, "-t", "tmpfs", "-o", "nr_inodes=4", "none"):
+        yield
+
+
+# Real disks where they can be mounted, beside what strace says in their stead.
+FULL = [small_disk, disk_without_inodes] if can_mount() else []
+
+
+@pytest.mark.parametrize("full", [*FULL, None])
+def test_trash_on_a_full_disk_is_told_and_changes_nothing(
+    trees: Trees, tmp_path: Path, full: Callable[[Path], AbstractContextManager[None]] | None
+) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    with full(trees.roots[Tree.TRASH]) if full else nullcontext():
+        said = trash_in_a_child(trees, tmp_path / "strace", without_disk=full is None)
+        assert (said, trees.names(Tree.SOURCE), trees.names(Tree.TRASH)) == ("ResourceError\n", [str(ASIDE)], [])
+
+
+def trash_in_a_child(trees: Trees, record: Path, *, without_disk: bool) -> str:
+    """What a child says that moves to the trash; with the answers of a full disk where there is none."""
+    script = """
+try:
+    files.trash(Tree.SOURCE, aside, clip, "j1", NeverStop())
+except ArchiverError as error:
+    print(type(error).__name__)
+"""
+    faults = ["-e", "inject=renameat2:error=EXDEV", "-e", "inject=pwrite64:error=ENOSPC:when=2+"]
+    command = strace(record, *(faults if without_disk else []))
+    ended = run([*command, *python(CHILD + script, *(trees.roots[tree] for tree in Tree))])
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+FAULTS_OF_THE_MACHINE = [
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENODEV,
+    errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ESHUTDOWN,
+]  # fmt: skip
+FAULTS_OF_A_FILE = [
+    errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EIO, errno.EXDEV, errno.ELOOP, errno.ENOTDIR,
+    errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", FAULTS_OF_THE_MACHINE, ids=errno.errorcode.get)
+def test_faults_of_the_machine_blame_no_file(code: int) -> None:
+    with pytest.raises(ResourceError, match=r"2026/07/01\\xff: "), environment_faults(f"{DAY}\udcff"):
+        raise OSError(code, os.strerror(code))
+
+
+@pytest.mark.parametrize("code", FAULTS_OF_A_FILE, ids=errno.errorcode.get)
+def test_faults_of_a_file_pass_as_they_are(code: int) -> None:
+    fault = OSError(code, os.strerror(code))
+    with pytest.raises(OSError, match=re.escape(os.strerror(code))) as caught, environment_faults(CLIP):
+        raise fault
+    assert caught.value is fault
+
+
+# -- setting aside ----------------------------------------------------------------------------------------
+
+
+def test_set_aside_renames_beside_its_place(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    assert trees.files.set_aside(Tree.SOURCE, CLIP, "j1") == ASIDE
+    assert trees.names(Tree.SOURCE) == [str(ASIDE)]
+
+
+def test_set_aside_never_replaces(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    trees.put(Tree.SOURCE, ASIDE, b"another's")
+    with pytest.raises(FileExistsError):
+        trees.files.set_aside(Tree.SOURCE, CLIP, "j1")
+    assert trees.at(Tree.SOURCE, ASIDE).read_bytes() == b"another's"
+
+
+@pytest.mark.parametrize(("taken", "place"), [([], CLIP), ([CLIP], SECOND), ([CLIP, SECOND], THIRD)])
+def test_put_back_takes_the_first_free_name(trees: Trees, taken: list[PurePosixPath], place: PurePosixPath) -> None:
+    """A camera may have uploaded under the name while the file stood aside."""
+    trees.put(Tree.SOURCE, ASIDE)
+    for path in taken:
+        trees.put(Tree.SOURCE, path, b"another's")
+    assert trees.files.put_back(Tree.SOURCE, ASIDE, CLIP) == place
+    contents = {path: trees.at(Tree.SOURCE, path).read_bytes() for path in [*taken, place]}
+    assert contents == {**dict.fromkeys(taken, b"another's"), place: FILM}
+
+
+def test_set_aside_and_put_back_change_nothing_of_the_file(trees: Trees) -> None:
+    before = trees.put(Tree.SOURCE, CLIP).stat()
+    trees.files.put_back(Tree.SOURCE, trees.files.set_aside(Tree.SOURCE, CLIP, "j1"), CLIP)
+    after = trees.at(Tree.SOURCE, CLIP).stat()
+    assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)
+
+
+@EITHER_RENAME
+def test_set_aside_and_put_back_by_either_call(trees: Trees, tmp_path: Path, refusal: str | None) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    script = """
+files.set_aside(Tree.SOURCE, clip, "j1")
+(Path(sys.argv[1]) / clip).write_bytes(b"uploaded meanwhile")
+print(files.put_back(Tree.SOURCE, aside, clip))
+"""
+    assert child(trees, script, tmp_path / "strace", refusal) == [str(SECOND)]
+    assert trees.names(Tree.SOURCE) == [str(CLIP), str(SECOND)]
+
+
+def test_delete_removes_for_good(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    trees.files.delete(Tree.SOURCE, ASIDE)
+    assert trees.names(Tree.SOURCE) == []
+
+
+def test_delete_of_a_symlink_removes_only_the_link(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    trees.at(Tree.SOURCE, ASIDE).symlink_to(CLIP.name)
+    trees.files.delete(Tree.SOURCE, ASIDE)
+    assert trees.names(Tree.SOURCE) == [str(CLIP)]
+
+
+# -- the trash --------------------------------------------------------------------------------------------
+
+SAME_DISK_OR_NOT = pytest.mark.parametrize("kind", ["trees", "apart"], ids=["same disk", "other disk"])
+
+
+@pytest.fixture
+def either(request: pytest.FixtureRequest, kind: str) -> Trees:
+    """The trash on the disk of the source, or on another."""
+    made: Trees = request.getfixturevalue(kind)
+    return made
+
+
+def trash(trees: Trees, tree: Tree = Tree.SOURCE) -> PurePosixPath:
+    return trees.files.trash(tree, ASIDE, CLIP, "j1", STOP)
+
+
+@SAME_DISK_OR_NOT
+def test_trash_moves_to_the_path_the_file_had(either: Trees) -> None:
+    either.put(Tree.SOURCE, ASIDE)
+    assert trash(either) == CLIP
+    assert (either.names(Tree.SOURCE), either.names(Tree.TRASH)) == ([], [str(CLIP)])
+
+
+@SAME_DISK_OR_NOT
+def test_trash_keeps_what_comes_from_the_archive_apart(either: Trees) -> None:
+    either.put(Tree.ARCHIVE, ASIDE)
+    assert trash(either, Tree.ARCHIVE) == "archived" / CLIP
+    assert either.names(Tree.TRASH) == [f"archived/{CLIP}"]
+
+
+@SAME_DISK_OR_NOT
+@pytest.mark.parametrize("mode", [0o600, 0o644], ids=oct)
+def test_trash_keeps_content_and_time_and_modes(either: Trees, mode: int) -> None:
+    either.put(Tree.SOURCE, ASIDE).chmod(mode)
+    status = either.at(Tree.TRASH, trash(either)).stat()
+    assert (either.at(Tree.TRASH, CLIP).read_bytes(), status.st_mtime_ns, oct(stat.S_IMODE(status.st_mode))) == (
+        FILM, MTIME_NS, oct(mode)
+    )  # fmt: skip
+
+
+@SAME_DISK_OR_NOT
+@pytest.mark.parametrize(("taken", "place"), [([CLIP], SECOND), ([CLIP, SECOND], THIRD)])
+def test_trash_never_replaces(either: Trees, taken: list[PurePosixPath], place: PurePosixPath) -> None:
+    either.put(Tree.SOURCE, ASIDE)
+    for path in taken:
+        either.put(Tree.TRASH, path, FILM[:-1] + b"?")
+    assert trash(either) == place
+    assert either.at(Tree.TRASH, place).read_bytes() == FILM
+    assert {either.at(Tree.TRASH, path).read_bytes() for path in taken} == {FILM[:-1] + b"?"}
+
+
+@SAME_DISK_OR_NOT
+def test_trash_makes_its_directories_with_their_modes(either: Trees) -> None:
+    either.put(Tree.SOURCE, ASIDE)
+    trash(either)
+    directories = [either.at(Tree.TRASH, path) for path in (DAY, *DAY.parents[:-1])]
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in directories} == {oct(0o750)}
+
+
+@pytest.mark.parametrize("place", [CLIP, SECOND])
+def test_trash_needs_no_second_copy_of_what_stands_there(apart: Trees, place: PurePosixPath) -> None:
+    """The process died between the copy and the removal of the original."""
+    apart.put(Tree.SOURCE, ASIDE)
+    apart.put(Tree.TRASH, CLIP, b"another's")
+    inode = apart.put(Tree.TRASH, place).stat().st_ino
+    assert trash(apart) == place
+    assert apart.names(Tree.SOURCE) == []
+    assert apart.names(Tree.TRASH) == sorted({str(CLIP), str(place)})
+    assert apart.at(Tree.TRASH, place).stat().st_ino == inode
+
+
+def test_trash_writes_over_the_part_a_dead_process_left(apart: Trees) -> None:
+    apart.put(Tree.SOURCE, ASIDE)
+    apart.put(Tree.TRASH, PART, b"half")
+    assert trash(apart) == CLIP
+    assert (apart.names(Tree.TRASH), apart.at(Tree.TRASH, CLIP).read_bytes()) == ([str(CLIP)], FILM)
+
+
+@pytest.mark.parametrize("when", [1, 3, 4, 6])
+def test_trash_that_is_stopped_leaves_the_original_and_nothing_else(apart: Trees, when: int) -> None:
+    apart.put(Tree.SOURCE, ASIDE)
+    with pytest.raises(Interrupted):
+        apart.files.trash(Tree.SOURCE, ASIDE, CLIP, "j1", StopAt(when, interrupt))
+    assert (apart.names(Tree.SOURCE), apart.names(Tree.TRASH)) == ([str(ASIDE)], [])
+
+
+# The calls of a move to the trash, by kind, and how many of each there are.
+KILLS = {
+    "trees": {"mkdirat": 3, "fchmod": 3, "renameat2": 1, "fsync": 5},
+    "apart": {"mkdirat": 3, "fchmod": 3, "pwrite64": 3, "utimensat": 1, "fsync": 6, "renameat2": 2, "unlinkat": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "when"),
+    [(kind, call, n + 1) for kind, calls in KILLS.items() for call, count in calls.items() for n in range(count)],
+)
+def test_trash_that_is_killed_loses_nothing_and_is_finished_by_the_next(
+    either: Trees, tmp_path: Path, call: str, when: int
+) -> None:
+    """SIGKILL at the n-th call of its kind."""
+    either.put(Tree.SOURCE, ASIDE)
+    command = strace(tmp_path / "strace", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}")
+    ended = run([*command, *python(CHILD + TRASHES, *(either.roots[tree] for tree in Tree))])
+    assert ended.returncode == -signal.SIGKILL
+    places = [either.at(Tree.SOURCE, ASIDE), either.at(Tree.TRASH, CLIP)]
+    assert FILM in [place.read_bytes() for place in places if place.exists()]
+    if places[0].exists():
+        trash(either)
+    assert (either.names(Tree.SOURCE), either.names(Tree.TRASH)) == ([], [str(CLIP)])
+
+
+# -- symlinks and mounts ----------------------------------------------------------------------------------
+
+Operation = Callable[[FileManager, PurePosixPath], object]  # what a job does in the directory of a day
+
+ON_SOURCE: dict[str, Operation] = {
+    "opened": lambda files, day: files.opened(Tree.SOURCE, day / CLIP.name).__enter__(),
+    "set_aside": lambda files, day: files.set_aside(Tree.SOURCE, day / CLIP.name, "j2"),
+    "put_back": lambda files, day: files.put_back(Tree.SOURCE, day / ASIDE.name, day / THIRD.name),
+    "delete": lambda files, day: files.delete(Tree.SOURCE, day / ASIDE.name),
+    "trash": lambda files, day: files.trash(Tree.SOURCE, day / ASIDE.name, CLIP, "j1", STOP),
+}
+ON_ARCHIVE: dict[str, Operation] = {
+    "new_part": lambda files, day: files.new_part(Tree.ARCHIVE, day / ".archiverd-c1-j2.part").__enter__(),
+    "publish": lambda files, day: files.publish(Tree.ARCHIVE, day / PART.name, day / THIRD.name),
+    "sync_file": lambda files, day: files.sync_file(Tree.ARCHIVE, day / CLIP.name),
+}
+INTO_TRASH = {"trash": ON_SOURCE["trash"]}
+OPERATIONS = [
+    pytest.param(tree, operation, id=f"{name} in {tree}")
+    for tree, operations in ((Tree.SOURCE, ON_SOURCE), (Tree.ARCHIVE, ON_ARCHIVE), (Tree.TRASH, INTO_TRASH))
+    for name, operation in operations.items()
+]
+REMOVALS: dict[str, Operation] = {
+    **{name: ON_SOURCE[name] for name in ("set_aside", "put_back", "delete", "trash")},
+    "remove_part": lambda files, day: files.remove_part(Tree.SOURCE, day / PART.name),
+}
+
+
+def fill(directory: Path) -> None:
+    """Every file an operation asks for."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in (CLIP, ASIDE, PART):
+        (directory / path.name).write_bytes(FILM)
+
+
+def everything_under(directory: Path) -> dict[str, tuple[int, int, int]]:
+    """All files and directories there, with what any change to them would change."""
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_ino, path.lstat().st_mtime_ns, path.lstat().st_ctime_ns)
+        for path in [directory, *directory.rglob("*")]
+    }
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("tree", "operation"), OPERATIONS)
+@SAME_DISK_OR_NOT
+def test_a_directory_swapped_for_a_symlink_leads_nowhere(
+    either: Trees, tmp_path: Path, tree: Tree, operation: Operation, depth: int
+) -> None:
+    """What stands outside is just what the operation looks for."""
+    outside = tmp_path / "outside"
+    for other in Tree:
+        fill(either.at(other, DAY))
+    fill(outside.joinpath(*DAY.parts[depth:]))
+    swapped = either.roots[tree].joinpath(*DAY.parts[:depth])
+    swapped.rename(either.roots[tree] / "was")
+    swapped.symlink_to(outside)
+    before = everything_under(outside)
+    with pytest.raises(NotADirectoryError):
+        operation(either.files, DAY)
+    assert everything_under(outside) == before
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_remove_part_through_a_symlink_removes_nothing(trees: Trees, tmp_path: Path, depth: int) -> None:
+    outside = tmp_path / "outside"
+    fill(outside.joinpath(*DAY.parts[depth:]))
+    link = trees.roots[Tree.ARCHIVE].joinpath(*DAY.parts[:depth])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    before = everything_under(outside)
+    trees.files.remove_part(Tree.ARCHIVE, PART)
+    assert everything_under(outside) == before
+
+
+def test_status_through_a_symlink_is_none(trees: Trees, tmp_path: Path) -> None:
+    fill(tmp_path / "outside" / "07" / "01")
+    (trees.roots[Tree.SOURCE] / "2026").symlink_to(tmp_path / "outside")
+    assert trees.files.status(Tree.SOURCE, CLIP) is None
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "directory"])
+def test_opened_refuses_anything_but_a_regular_file(trees: Trees, make: Callable[[Path], None]) -> None:
+    trees.at(Tree.SOURCE, DAY).mkdir(parents=True)
+    make(trees.at(Tree.SOURCE, CLIP))
+    with pytest.raises(OSError, match="not a regular file"), trees.files.opened(Tree.SOURCE, CLIP):
+        pass
+
+
+def test_opened_refuses_a_symlink(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, SECOND)
+    trees.at(Tree.SOURCE, CLIP).symlink_to(SECOND.name)
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)), trees.files.opened(Tree.SOURCE, CLIP):
+        pass
+
+
+@contextmanager
+def below_the_root_of_all(directory: Path) -> Iterator[tuple[Path, PurePosixPath]]:
+    """The root of the machine, and a directory of another disk below it."""
+    yield Path("/"), PurePosixPath(*directory.parts[1:])
+
+
+@contextmanager
+def bound_into_the_tree(directory: Path) -> Iterator[tuple[Path, PurePosixPath]]:
+    """A directory of the same disk, mounted into the tree: its st_dev tells nothing."""
+    with tempfile.TemporaryDirectory(dir=directory.parent) as root:
+        (Path(root) / DAY).mkdir(parents=True)
+        with mounted(Path(root) / DAY, "--bind", directory):
+            yield Path(root), DAY
+
+
+@pytest.mark.parametrize("name", REMOVALS)
+@pytest.mark.parametrize("mount", [below_the_root_of_all, *([bound_into_the_tree] if can_mount() else [])])
+def test_nothing_is_removed_on_another_mount(
+    elsewhere: Path, name: str, mount: Callable[[Path], AbstractContextManager[tuple[Path, PurePosixPath]]]
+) -> None:
+    fill(elsewhere / "disk")
+    with mount(elsewhere / "disk") as (root, day):
+        files = FileManager({Tree.SOURCE: root, Tree.TRASH: elsewhere / "disk"}, "c1", Modes())
+        before = sorted((elsewhere / "disk").glob("*.*"))
+        with pytest.raises(PermissionError, match="is on another mount than the source root"):
+            REMOVALS[name](files, day)
+        assert sorted((elsewhere / "disk").glob("*.*")) == before
+
+
+# -- writers ----------------------------------------------------------------------------------------------
+
+HOLDS = """
+import os, sys
+handle = os.open(sys.argv[1], getattr(os, sys.argv[2]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_by_another_process(path: Path, how: str) -> Iterator[None]:
+    with subprocess.Popen(python(HOLDS, path, how), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+
+
+@pytest.mark.parametrize(("how", "expected"), [("O_WRONLY", True), ("O_RDWR", True), ("O_RDONLY", False)])
+def test_writers_tells_whether_another_process_has_the_file_open_to_write(
+    trees: Trees, how: str, expected: bool
+) -> None:
+    clip = trees.put(Tree.SOURCE, CLIP)
+    with held_by_another_process(clip, how), trees.files.opened(Tree.SOURCE, CLIP) as handle:
+        assert writers(handle) is expected
+
+
+def test_writers_of_what_was_closed_is_false(trees: Trees) -> None:
+    clip = trees.put(Tree.SOURCE, CLIP)
+    with held_by_another_process(clip, "O_WRONLY"):
+        pass
+    with trees.files.opened(Tree.SOURCE, CLIP) as handle:
+        assert writers(handle) is False
+
+
+def test_writers_holds_no_lease_afterwards(trees: Trees) -> None:
+    """A lease that is held would make the camera's next upload wait."""
+    trees.put(Tree.SOURCE, CLIP)
+    with trees.files.opened(Tree.SOURCE, CLIP) as handle:
+        writers(handle)
+        assert fcntl.fcntl(handle, fcntl.F_GETLEASE) == fcntl.F_UNLCK
+
+
+def test_writers_without_the_right_to_ask_is_none() -> None:
+    """A file of root's, and a process that is not root."""
+    script = """
+import os
+from archiverd.storage.file_manager import writers
+handle = os.open("/etc/passwd", os.O_RDONLY)
+if os.geteuid() == 0:
+    os.setuid(65534)
+print(writers(handle))
+"""
+    assert run(python(script)).stdout == "None\n"
