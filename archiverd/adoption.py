@@ -11,8 +11,8 @@ from archiverd.errors import TranscodeFailed
 from archiverd.media.probe import probe
 from archiverd.media.source import Source
 from archiverd.policy import naming
-from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, Tree
-from archiverd.policy.verdict import agrees, proves_content
+from archiverd.policy.model import ArchiveKind, ClipName, Fingerprint, Receipt, Recording, Tree
+from archiverd.policy.verdict import agrees
 from archiverd.workbench import TAG, Workbench
 
 log = logging.getLogger(__name__)
@@ -27,30 +27,40 @@ class StandingArchives:
     def find(self, recording: Recording, source: Source, sha256: str) -> tuple[PurePosixPath, str] | None:
         """An archive of this very content that stands under one of the source's names, and how it is known.
 
-        That a file stands there says nothing: it is taken for this source's archive only if a receipt or its
-        own metadata names this content, or its bytes or its sound are this source's, and it verifies.
+        Only two things are proof: that its bytes are the source's, in a file of its own; or that its metadata
+        names the source's SHA-256, and it verifies against the source.
         """
-        wanted = naming.archive_path(recording.name, recording.path.name)
-        number, candidate = 1, wanted
-        while self._bench.files.status(Tree.ARCHIVE, candidate) is not None:
+        for candidate in self._candidates(recording):
             proof = self._proof(recording, candidate, source, sha256)
             if proof:
                 return candidate, proof
-            number += 1
-            candidate = naming.numbered(wanted, number)
         return None
+
+    def _candidates(self, recording: Recording) -> list[PurePosixPath]:
+        """What stands in the archive for this camera and second, whatever its number: gaps prove nothing."""
+        directory = naming.archive_path(recording.name, recording.path.name).parent
+        found = []
+        for name in self._bench.files.names(Tree.ARCHIVE, directory):
+            clip = naming.parse_clip_name(name)
+            if not isinstance(clip, ClipName) or naming.is_snapshot_name(name):
+                continue
+            if (clip.camera, clip.taken_at) == (recording.name.camera, recording.name.taken_at):
+                found.append(directory / name)
+        return found
 
     def _proof(self, recording: Recording, archive: PurePosixPath, source: Source, sha256: str) -> str:
         """How it is known that an archive is this source's; empty where it is not."""
         try:
             with self._bench.files.opened(Tree.ARCHIVE, archive) as handle:
                 status = os.fstat(handle)
+                if os.path.samestat(status, os.fstat(source.handle)):
+                    log.warning(
+                        "%s: is the source itself under another name, and no archive", naming.printable(archive)
+                    )
+                    return ""
                 if status.st_size == source.size and self._bench.files.sha256(handle, self._bench.stop) == sha256:
                     return "its bytes are the source's"
-                owner = self._bench.catalog.archive_owner(archive)
-                if owner is not None and owner.receipt is not None and owner.receipt.source_sha256 != sha256:
-                    return ""
-                return self._proof_by_content(handle, status.st_size, source, sha256)
+                return self._proof_by_name(handle, status.st_size, source, sha256)
         except (OSError, TranscodeFailed) as error:
             log.warning(
                 "%s: stands where the archive of %s belongs, and can't be compared: %s",
@@ -58,22 +68,17 @@ class StandingArchives:
             )  # fmt: skip
             return ""
 
-    def _proof_by_content(self, handle: int, size: int, source: Source, sha256: str) -> str:
-        self._bench.display.stage("comparing with the archive that stands")
-        told = _told_source(probe(handle, stop=self._bench.stop, limits=self._bench.settings.limits).tags.get(TAG, ""))
-        if told not in ("", sha256):
+    def _proof_by_name(self, handle: int, size: int, source: Source, sha256: str) -> str:
+        tags = probe(handle, stop=self._bench.stop, limits=self._bench.settings.limits).tags
+        if _told_source(tags.get(TAG, "")) != sha256:
             return ""
-        decoded = self._bench.transcoder.decode(
-            source.handle, encoded_audio=False, on_position=self._bench.show(source)
-        )
+        self._bench.display.stage("comparing with the archive that stands")
+        show = self._bench.show(source)
+        decoded = self._bench.transcoder.decode(source.handle, encoded_audio=False, on_position=show)
         if decoded.error:
             return ""
-        evidence = self._bench.verifier.evidence(
-            source, decoded.frames, handle, size, height=None, on_position=self._bench.show(source)
-        )
-        if told == sha256:
-            return "its metadata names this source, and it verifies" if agrees(evidence) else ""
-        return "its frames and its sound are the source's" if proves_content(evidence) else ""
+        evidence = self._bench.verifier.evidence(source, decoded.frames, handle, size, height=None, on_position=show)
+        return "its metadata names this source, and it verifies" if agrees(evidence) else ""
 
     def adopt(
         self, recording: Recording, source: Source, sha256: str, standing: tuple[PurePosixPath, str]
@@ -94,9 +99,8 @@ class StandingArchives:
         return self._bench.catalog.adopted(recording, archive, receipt, now)
 
     def retire(self, recording: Recording, old: PurePosixPath) -> None:
-        """Move an archive that was made anew to the trash."""
-        aside = self._bench.files.set_aside(Tree.ARCHIVE, old, recording.job)
-        place = self._bench.files.trash(Tree.ARCHIVE, aside, old, recording.job, self._bench.stop)
+        """Move an archive that was made anew to the trash. One rename: no death leaves it between two names."""
+        place = self._bench.files.trash(Tree.ARCHIVE, old, old, recording.job, self._bench.stop)
         log.info("%s: replaced; the old archive is in the trash as %s", naming.printable(old), naming.printable(place))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiverd import __version__
-from archiverd.errors import ArchiverError, Interrupted, UsageError
+from archiverd.errors import ArchiverError, Interrupted, StartupError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,6 +57,9 @@ def run_command_line(arguments: list[str]) -> int:
         # The reader of our output has gone (`archiverd list | head`): no fault, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        click.echo(f"archiverd: {error}", err=True)
+        return StartupError.exit_code
 
 
 def _complain(error: ArchiverError) -> None:
@@ -208,8 +211,11 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
     from archiverd.service.logger import Logger
     from archiverd.service.progress import ProgressReporter
 
+    if not config.no_confirm and not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on", advice="Give --no-confirm to go ahead without asking")
     level, console = _levels(config, options)
-    with Logger(level, config.log_file, console_level=console) as logger:
+    log_file = config.log_file if config.log_file.parent.is_dir() else None
+    with Logger(level, log_file, console_level=console) as logger:
 
         def confirm(plan: RunPlan) -> bool:
             as_json = bool(options["as_json"])
@@ -222,7 +228,7 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
 
         summary = pipeline.run(confirm, make_reporter, logger.below)
     if summary is None:
-        click.echo("Nothing was changed.", err=True)
+        click.echo("No recording was touched.", err=True)
         return 0
     if options["as_json"]:
         _print_json(_summary_json(summary))
@@ -244,14 +250,7 @@ def _print_plan(plan: RunPlan, *, err: bool = False) -> None:
 
 
 def _ask(plan: RunPlan, stop: StopToken) -> bool:
-    """Ask on the terminal, and heed a stop while waiting for the answer.
-
-    Raises: UsageError where there is no terminal to ask on.
-    """
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask on, so nothing was done", advice="Give --no-confirm to go ahead without asking"
-        )
+    """Ask on the terminal, and heed a stop while waiting for the answer."""
     click.echo(f"Go ahead with {len(plan.work)} recordings? [y/N] ", nl=False, err=True)
     ready, _, _ = select.select([sys.stdin, stop.fileno()], [], [])
     stop.check()
@@ -262,7 +261,9 @@ def _summary_lines(summary: Summary) -> list[str]:
     from archiverd import reports
     from archiverd.policy.planning import Action
 
-    return reports.summary_lines(summary.outcomes, len(summary.plan.of(Action.WAIT)), summary.elapsed_s)
+    lines = reports.summary_lines(summary.outcomes, len(summary.plan.of(Action.WAIT)), summary.elapsed_s)
+    left = len(summary.plan.work) - len(summary.outcomes)
+    return [f"Ended early: {left} of {len(summary.plan.work)} are left to the next run.", *lines] if left else lines
 
 
 def _summary_json(summary: Summary) -> dict[str, object]:
@@ -391,7 +392,6 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
 
 
 def _catalog(config: Config) -> Any:  # Any: a context manager of Catalog
-    from archiverd.errors import StartupError
     from archiverd.storage.catalog import FILE_NAME, Catalog
 
     path = config.state_dir / FILE_NAME

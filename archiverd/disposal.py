@@ -7,7 +7,8 @@ import os
 from pathlib import PurePosixPath
 
 from archiverd.policy import naming
-from archiverd.policy.model import Fingerprint, Receipt, Recording, Tree
+from archiverd.policy.letting_go import LastLook, doubt
+from archiverd.policy.model import Fingerprint, Receipt, Recording, Snapshot, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import snapshot_job
 from archiverd.storage.file_manager import writers
@@ -40,11 +41,16 @@ class Disposer:
         if not self._archive_stands(recording, receipt):
             self._put_back(recording)
             return None
-        return self._dispose(recording, receipt, result)
+        aside = self._set_aside(recording, receipt)
+        if aside is None:
+            return self._finish(recording, receipt, result)
+        return self._dispose(recording, receipt, result, aside)
 
     def _is_protected(self, recording: Recording) -> bool:
+        """Whether a `.keep` stands beside a source that is still there to be kept."""
         keep = recording.path.with_name(naming.keep_name(recording.path.name))
-        return self._bench.files.status(Tree.SOURCE, keep) is not None
+        stands = self._bench.files.status(Tree.SOURCE, recording.path) is not None
+        return stands and self._bench.files.status(Tree.SOURCE, keep) is not None
 
     def _archive_stands(self, recording: Recording, receipt: Receipt) -> bool:
         """Whether the archive is the file that was committed; where anything about it changed, by its SHA-256."""
@@ -56,18 +62,29 @@ class Disposer:
         if Fingerprint.of(status) == receipt.archive:
             return True
         with self._bench.files.opened(Tree.ARCHIVE, recording.archive) as handle:
-            return self._bench.files.sha256(handle, self._bench.stop) == receipt.archive_sha256
+            if self._bench.files.sha256(handle, self._bench.stop) != receipt.archive_sha256:
+                return False
+        # Somebody put it there anew: nothing says that it has reached the disk.
+        self._bench.files.sync_file(Tree.ARCHIVE, recording.archive)
+        return True
 
-    def _dispose(self, recording: Recording, receipt: Receipt, result: Result) -> Outcome:
+    def _set_aside(self, recording: Recording, receipt: Receipt) -> PurePosixPath | None:
+        """Where the source stands aside, from now or from a disposal that was cut short; None where it is not there."""
         aside = _aside(recording)
-        if self._bench.files.status(Tree.SOURCE, aside) is None:
-            named = self._bench.files.status(Tree.SOURCE, recording.path)
-            if named is None or Fingerprint.of(named) != receipt.source:
-                return self._dispose_of_the_rest(recording, receipt, result, taken_away=named is None)
-            aside = self._bench.files.set_aside(Tree.SOURCE, recording.path, recording.job)
+        if self._bench.files.status(Tree.SOURCE, aside) is not None:
+            return aside
+        named = self._bench.files.status(Tree.SOURCE, recording.path)
+        if named is None or Fingerprint.of(named) != receipt.source:
+            return None
+        return self._bench.files.set_aside(Tree.SOURCE, recording.path, recording.job)
+
+    def _dispose(self, recording: Recording, receipt: Receipt, result: Result, aside: PurePosixPath) -> Outcome | None:
         try:
-            doubt = self._doubt(aside, receipt)
-            if not doubt:
+            why_not = doubt(self._last_look(aside, receipt.source, receipt.source_sha256))
+            if not why_not and not self._archive_stands(recording, receipt):
+                self._put_back(recording)
+                return None
+            if not why_not:
                 self._dispose_of_snapshots(recording)
                 place = self._remove(aside, recording.path, recording.job)
                 self._bench.catalog.done(recording, place, _let_go_of(place), self._bench.clock())
@@ -76,24 +93,29 @@ class Disposer:
             self._put_back(recording)
             raise
         back = self._bench.files.put_back(Tree.SOURCE, aside, recording.path)
-        self._bench.catalog.done(
-            recording, None, f"{doubt}; the new content is a recording of its own", self._bench.clock()
-        )
-        log.warning("%s: %s; it stays, as %s", naming.printable(recording.path), doubt, naming.printable(back))
-        return outcome(recording, result, f"{doubt}; what stands there now is a recording of its own")
+        reason = f"{why_not}: it stays, and is a recording of its own"
+        self._bench.catalog.done(recording, None, reason, self._bench.clock())
+        log.warning("%s: %s, as %s", naming.printable(recording.path), reason, naming.printable(back))
+        return outcome(recording, result, reason)
+
+    def _last_look(self, aside: PurePosixPath, expected: Fingerprint, sha256: str = "") -> LastLook:
+        with self._bench.files.opened(Tree.SOURCE, aside) as handle:
+            return LastLook(
+                same_fingerprint=Fingerprint.of(os.fstat(handle)) == expected,
+                being_written=writers(handle),
+                same_content=self._bench.files.sha256(handle, self._bench.stop) == sha256 if sha256 else None,
+            )
 
     def _put_back(self, recording: Recording) -> None:
         """Give the source and snapshots that were set aside their names back, where they still stand aside."""
-        asides = [(_aside_snapshot(recording, n), snapshot.path) for n, snapshot in enumerate(recording.snapshots)]
+        asides = [(_aside_snapshot(recording, snapshot), snapshot.path) for snapshot in recording.snapshots]
         for aside, path in [(_aside(recording), recording.path), *asides]:
             if self._bench.files.status(Tree.SOURCE, aside) is not None:
                 self._bench.files.put_back(Tree.SOURCE, aside, path)
 
-    def _dispose_of_the_rest(
-        self, recording: Recording, receipt: Receipt, result: Result, *, taken_away: bool
-    ) -> Outcome:
+    def _finish(self, recording: Recording, receipt: Receipt, result: Result) -> Outcome:
         """The source is not under its name any more: finish what a disposal that was cut short left to do."""
-        if not taken_away:
+        if self._bench.files.status(Tree.SOURCE, recording.path) is not None:
             reason = "another upload has taken the source's name; that is a recording of its own"
             self._bench.catalog.done(recording, None, reason, self._bench.clock())
             return outcome(recording, result, reason)
@@ -102,29 +124,28 @@ class Disposer:
         self._bench.catalog.done(recording, place, "its source was gone already", self._bench.clock())
         return outcome(recording, result, receipt.reason)
 
-    def _doubt(self, aside: PurePosixPath, receipt: Receipt) -> str:
-        """Why a source that was set aside may not go: it is not, or no longer, what the archive was made of."""
-        with self._bench.files.opened(Tree.SOURCE, aside) as handle:
-            if Fingerprint.of(os.fstat(handle)) != receipt.source:
-                return "the source changed after it was archived"
-            if writers(handle):
-                return "somebody has the source open for writing"
-            if self._bench.files.sha256(handle, self._bench.stop) != receipt.source_sha256:
-                return "the source's content changed after it was archived"
-        return ""
-
     def _dispose_of_snapshots(self, recording: Recording) -> None:
-        for number, snapshot in enumerate(recording.snapshots):
-            if snapshot.disposed:
-                continue
-            job = snapshot_job(recording.job, number)
-            aside = _aside_snapshot(recording, number)
-            if self._bench.files.status(Tree.SOURCE, aside) is None:
-                status = self._bench.files.status(Tree.SOURCE, snapshot.path)
-                if status is None or Fingerprint.of(status) != snapshot.fingerprint:
-                    continue
-                aside = self._bench.files.set_aside(Tree.SOURCE, snapshot.path, job)
-            self._bench.catalog.snapshot_disposed(snapshot, self._remove(aside, snapshot.path, job))
+        for snapshot in recording.snapshots:
+            if not snapshot.disposed:
+                self._dispose_of_snapshot(recording, snapshot)
+
+    def _dispose_of_snapshot(self, recording: Recording, snapshot: Snapshot) -> None:
+        """Like its clip: set aside, looked at once more, and only then removed. On doubt it stays."""
+        aside = _aside_snapshot(recording, snapshot)
+        if self._bench.files.status(Tree.SOURCE, aside) is None:
+            status = self._bench.files.status(Tree.SOURCE, snapshot.path)
+            settle_s = self._bench.settings.patience.settle_s
+            if status is None or self._bench.clock() - status.st_mtime < settle_s:
+                return
+            job = snapshot_job(recording.job, snapshot.id)
+            aside = self._bench.files.set_aside(Tree.SOURCE, snapshot.path, job)
+        why_not = doubt(self._last_look(aside, snapshot.fingerprint))
+        if why_not:
+            back = self._bench.files.put_back(Tree.SOURCE, aside, snapshot.path)
+            log.warning("%s: %s; it stays", naming.printable(back), why_not)
+            return
+        place = self._remove(aside, snapshot.path, snapshot_job(recording.job, snapshot.id))
+        self._bench.catalog.snapshot_disposed(snapshot, place)
 
     def _remove(self, aside: PurePosixPath, origin: PurePosixPath, job: str) -> PurePosixPath | None:
         """Trash or delete a file that was set aside; its place in the trash, or None."""
@@ -148,8 +169,8 @@ def _aside(recording: Recording) -> PurePosixPath:
     return recording.path.with_name(naming.gone_name(recording.job))
 
 
-def _aside_snapshot(recording: Recording, number: int) -> PurePosixPath:
-    return recording.snapshots[number].path.with_name(naming.gone_name(snapshot_job(recording.job, number)))
+def _aside_snapshot(recording: Recording, snapshot: Snapshot) -> PurePosixPath:
+    return snapshot.path.with_name(naming.gone_name(snapshot_job(recording.job, snapshot.id)))
 
 
 def _let_go_of(place: PurePosixPath | None) -> str:

@@ -73,6 +73,10 @@ class ResourceError(ArchiverError):
     exit_code = 69
 
 
+class NoSpaceError(ResourceError):
+    """One archive would not fit: what is smaller may."""
+
+
 class JobError(ArchiverError):
     """One recording cannot be carried on with, for a reason of its own."""
 

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archiverd.config import Config, Order
-from archiverd.errors import Interrupted, LockedError, ResourceError, StartupError
+from archiverd.errors import Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
 from archiverd.media.process import Limits
 from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
@@ -18,7 +18,7 @@ from archiverd.policy import naming
 from archiverd.policy.admission import Patience
 from archiverd.policy.encoding import EncodeSettings
 from archiverd.policy.model import Recording, State, Tree
-from archiverd.policy.outcome import Outcome
+from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
@@ -30,6 +30,8 @@ from archiverd.storage.roots import Roots, read_marker
 from archiverd.workbench import JobSettings, Workbench
 
 log = logging.getLogger(__name__)
+
+_SOURCE_ROOT = "source_root"  # the catalog's word for the nonce of the source root it knows
 
 Confirm = Callable[[RunPlan], bool]
 MakeReporter = Callable[[int, int], ProgressReporter]
@@ -107,24 +109,26 @@ class Pipeline:
         Raises: StartupError, LockedError, ConfigError before anything is begun; Interrupted likewise. What
         stops the work later is in the Summary.
         """
-        began = self._clock()
+        began, config = self._clock(), self._config
         with self._opened() as (catalog, files, roots):
             finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
             scanner.recover()
             transcoder = self._transcoder()
             transcoder.prove()
-            plan = plan_run(scanner.scan(), catalog.recordings(), self._manner(), self._clock())
+            found = scanner.scan()
+            if catalog.remember(_SOURCE_ROOT, roots.nonce(Tree.SOURCE)) != roots.nonce(Tree.SOURCE):
+                log.warning(
+                    "%s: is not the source root it was; what is missing there counts as not seen", config.directory
+                )
+                found = replace(found, incomplete=True)
+            plan = plan_run(found, catalog.recordings(), self._manner(), self._clock())
             if plan.work and not confirm(plan):
                 return None
-            for row in plan.vanished:
-                catalog.gone(row, "the source is not there any more", self._clock())
-            recordings = self._offer(catalog, plan)
-            work = [(item, row) for item, row in recordings if item.action.changes_something]
-            total = sum(item.size for item, _ in work)
-            with make_reporter(len(work), total) as reporter, below(reporter):
+            self._note(catalog, plan)
+            with make_reporter(len(plan.work), sum(item.size for item in plan.work)) as reporter, below(reporter):
                 processor = FileProcessor(self._workbench(catalog, files, roots, transcoder, reporter))
-                outcomes, stopped = self._carry_out(processor, work, reporter)
+                outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
         return Summary(plan, tuple(outcomes), self._clock() - began, stopped)
 
     @contextmanager
@@ -139,39 +143,46 @@ class Pipeline:
             modes = Modes(config.file_mode, config.dir_mode, config.gid)
             yield catalog, self._make_files(self.roots, catalog.id, modes), roots
 
-    def _offer(self, catalog: Catalog, plan: RunPlan) -> list[tuple[Planned, Recording]]:
-        """Enter what was found into the catalog, and give each item its row as it is to be claimed.
-
-        What is too young is entered too: from then on it is known since when it has been quiet.
-        """
-        offered = []
-        for item in plan.items:
-            row = item.known
+    def _note(self, catalog: Catalog, plan: RunPlan) -> None:
+        """Enter what the plan leaves to later runs: what has vanished, and since when the young are known."""
+        for row in plan.vanished:
+            catalog.gone(row, "the source is not there any more", self._clock())
+        for item in plan.of(Action.WAIT):
             if item.found is not None:
-                row = catalog.offer(item.found, self._clock(), reason=item.reason)
-            assert row is not None, "an item is found, or known"
-            if item.action is Action.DISPOSE and row.state is State.DONE:
-                row = catalog.stands_again(row, self._clock())
-            if item.action is Action.ARCHIVE and row.state in (State.ARCHIVED, State.DONE):
-                row = catalog.wait(row, item.reason, self._clock(), self._clock())
-            offered.append((item, row))
-        return offered
+                catalog.offer(item.found, self._clock(), reason=item.reason)
+
+    def _offer(self, catalog: Catalog, item: Planned) -> Recording:
+        """Enter one item of the plan into the catalog, when its turn has come, in the state it is claimed from."""
+        row = item.known
+        if item.found is not None:
+            row = catalog.offer(item.found, self._clock(), reason=item.reason)
+        assert row is not None, "an item is found, or known"
+        if item.action is Action.DISPOSE and row.state is State.DONE:
+            return catalog.stands_again(row, self._clock())
+        if item.action is Action.ARCHIVE and row.state in (State.ARCHIVED, State.DONE):
+            return catalog.wait(row, item.reason, self._clock(), self._clock())
+        return row
 
     def _carry_out(
-        self, processor: FileProcessor, work: list[tuple[Planned, Recording]], reporter: ProgressReporter
+        self, catalog: Catalog, processor: FileProcessor, plan: RunPlan, reporter: ProgressReporter
     ) -> tuple[list[Outcome], Stopped | None]:
         outcomes: list[Outcome] = []
+        too_large: NoSpaceError | None = None
         try:
-            for item, recording in work:
+            for item in plan.work:
                 self._stop.check()
                 reporter.begin(naming.printable(item.path.name), item.size, None)
-                outcome = processor.process(recording, again=self._config.no_skip)
+                try:
+                    outcome = processor.process(self._offer(catalog, item), again=self._config.no_skip)
+                except NoSpaceError as error:
+                    log.error("%s: %s", naming.printable(item.path), error)  # noqa: TRY400  (an expected fault)
+                    outcome, too_large = Outcome(item.path, Result.WAITING, error.message, item.size), error
                 outcomes.append(outcome)
                 reporter.end(outcome.result)
         except (ResourceError, StartupError, Interrupted) as error:
             log.warning("the run ends early: %s", error)
             return outcomes, error
-        return outcomes, None
+        return outcomes, too_large
 
     def _workbench(
         self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, display: ProgressReporter

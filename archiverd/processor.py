@@ -24,6 +24,7 @@ from archiverd.disposal import Disposer
 from archiverd.errors import (
     Interrupted,
     JobError,
+    NoSpaceError,
     ResourceError,
     SourceChanged,
     SourceInvalid,
@@ -41,6 +42,7 @@ from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording,
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
 from archiverd.policy.verdict import Evidence, Ruling, grown, verdict
+from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.file_manager import writers
 from archiverd.workbench import TAG, Workbench, outcome
 
@@ -75,7 +77,11 @@ class FileProcessor:
         `again` makes a new archive where one stands already, and moves the old one to the trash.
         Raises: ResourceError where the machine fails, Interrupted on a stop; the recording then waits unharmed.
         """
-        claimed = self._bench.catalog.claim(recording, recording.job or secrets.token_hex(6), self._bench.clock())
+        try:
+            claimed = self._bench.catalog.claim(recording, recording.job or secrets.token_hex(6), self._bench.clock())
+        except ClaimLostError as error:
+            log.warning("%s", error)
+            return outcome(recording, Result.WAITING, error.message)
         try:
             if claimed.state is State.ARCHIVED:
                 return self._let_go(claimed, Result.DISPOSED)
@@ -121,7 +127,11 @@ class FileProcessor:
         reason = f"its archive {naming.printable(recording.archive or '')} no longer stands as it was committed"
         log.warning("%s: %s; it is archived again", naming.printable(recording.path), reason)
         now = self._bench.clock()
-        return self.process(self._bench.catalog.wait(recording, reason, now, now))
+        waiting = self._bench.catalog.wait(recording, reason, now, now)
+        if result is Result.DISPOSED:
+            return self.process(waiting)
+        # It was made a moment ago: whatever takes it away would take the next one too.
+        return outcome(waiting, Result.FAILED, reason)
 
     @contextmanager
     def _opened_source(self, recording: Recording) -> Iterator[tuple[int, os.stat_result]]:
@@ -156,6 +166,7 @@ class FileProcessor:
     ) -> Recording:  # fmt: skip
         """Write, prove and publish the archive of a source; the part is gone at the end, whatever comes."""
         self._bench.roots.verify(Tree.ARCHIVE)
+        self._see_that_it_fits(source)
         wanted = naming.archive_path(recording.name, recording.path.name)
         part = self._bench.files.part_path(wanted.parent, recording.job)
         claimed_at = self._bench.clock()
@@ -169,6 +180,15 @@ class FileProcessor:
                 return self._publish(recording, part, wanted, receipt)
         finally:
             self._bench.files.remove_part(Tree.ARCHIVE, part)
+
+    def _see_that_it_fits(self, source: Source) -> None:
+        """An archive takes at most what its source takes. Raises: NoSpaceError where that is not there."""
+        free = self._bench.files.free_bytes(Tree.ARCHIVE)
+        if source.size > free:
+            root = self._bench.files.roots[Tree.ARCHIVE]
+            raise NoSpaceError(
+                f"{root}: its archive may take {source.size} bytes, and {free} are free", advice="Make room there"
+            )
 
     def _fill_part(self, recording: Recording, source: Source, sha256: str, target: int) -> _Made:
         """Fill the part with a transcode that is proven, or with the original bytes, and say which and why."""
@@ -356,7 +376,7 @@ def _tag(recording: Recording, sha256: str) -> str:
 
 def _encoder(evidence: Evidence) -> str:
     video = evidence.output.video
-    return f"{video.codec if video else ''} ({evidence.output.tags.get('encoder', 'ffmpeg')})"
+    return (video.encoder or video.codec) if video else ""
 
 
 def _told(receipt: Receipt) -> str:
@@ -382,4 +402,9 @@ def _words(error: JobError | OSError) -> str:
     if error.errno == errno.ELOOP:
         return "a symlink stands in its place"
     where = f"{naming.printable(str(error.filename))}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
+    advice = (
+        "; archiverd's user needs to read it, and to write in its directory"
+        if isinstance(error, PermissionError)
+        else ""
+    )
+    return f"{where}{error.strerror or error}{advice}"

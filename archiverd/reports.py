@@ -31,7 +31,7 @@ _NEXT = {
     State.PUBLISHING: "Its archive is being given its name.",
     State.ARCHIVED: "Its archive is committed; its source goes with the next run, unless it is protected.",
     State.DONE: "Nothing: it is archived and its source was let go of.",
-    State.QUARANTINED: "Nothing, until somebody looks: it stays where it is, and nothing removes it.",
+    State.QUARANTINED: "Nothing removes it. Upload it again, or touch it, to have it tried again.",
     State.GONE: "Nothing: its source went away before it was archived.",
 }
 
@@ -88,6 +88,8 @@ def plan_lines(plan: RunPlan) -> list[str]:
         lines.append(f"Sources and their snapshots are {end} once their archives are proven.")
     if plan.vanished:
         lines.append(f"No longer there, to be noted: {len(plan.vanished)}")
+    if plan.leftovers:
+        lines.append(f"Left by jobs nobody knows, see the log: {', '.join(map(printable, plan.leftovers))}")
     if plan.orphans:
         lines.append(f"Snapshots without a recording, left alone: {len(plan.orphans)}")
     lines += [f"Left alone, {reason}: {count}" for reason, count in plan.ignored.items()]
@@ -110,6 +112,7 @@ def plan_json(plan: RunPlan) -> JsonObject:
         "totals": {action: {"recordings": n, "bytes": size} for action, (n, size) in plan.totals().items()},
         "ignored": dict(plan.ignored),
         "orphans": [printable(path) for path in plan.orphans],
+        "leftovers": [printable(path) for path in plan.leftovers],
         "vanished": [printable(row.path) for row in plan.vanished],
         "sources": "delete" if plan.delete else "trash",
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import assert_never
@@ -43,13 +44,18 @@ class Scanner:
     def recover(self) -> None:
         """Bring the trees and the catalog together again after a death of the process; harmless after none.
 
-        Jobs first: what their parts and set-aside files mean depends on what becomes of them.
+        Jobs first: what their parts and set-aside files mean depends on what becomes of them. What can't be
+        mended now (no right to a directory, a disk that fails there) is told, and left for the next start.
         """
         for recording in self._catalog.recordings((State.ACTIVE, State.PUBLISHING)):
             self._stop.check()
-            self._recover_job(recording)
+            with _told_if_it_fails(recording.path):
+                self._recover_job(recording)
         for tree in Tree:
-            self._recover_leftovers(tree, self._discoveries[tree].scan_leftovers())
+            for path in self._discoveries[tree].scan_leftovers():
+                self._stop.check()
+                with _told_if_it_fails(path):
+                    self._recover_leftover(tree, path)
 
     def _recover_job(self, recording: Recording) -> None:
         stands = recording.state is State.PUBLISHING and self._stands(recording)
@@ -87,26 +93,21 @@ class Scanner:
                 return False
             raise
 
-    def _recover_leftovers(self, tree: Tree, leftovers: Iterable[PurePosixPath]) -> None:
-        owners = {row.job: row for row in self._catalog.recordings() if row.job}
-        for path in leftovers:
-            self._stop.check()
-            part = naming.parse_part_name(path.name)
-            if part is None:
-                self._recover_aside(tree, path, owners)
-            elif removable_part(part, self._catalog.id):
-                self._files.remove_part(tree, path)
-                log.info("%s: a part of a job that died; removed", naming.printable(path))
-            else:
-                log.warning(
-                    "%s: a part of another catalog in the %s tree; left alone", naming.printable(path), tree
-                )  # fmt: skip
+    def _recover_leftover(self, tree: Tree, path: PurePosixPath) -> None:
+        part = naming.parse_part_name(path.name)
+        if part is None:
+            self._recover_aside(tree, path)
+        elif removable_part(part, self._catalog.id):
+            self._files.remove_part(tree, path)
+            log.info("%s: a part of a job that died; removed", naming.printable(path))
+        else:
+            log.warning("%s: a part of another catalog in the %s tree; left alone", naming.printable(path), tree)
 
-    def _recover_aside(self, tree: Tree, path: PurePosixPath, owners: dict[str, Recording]) -> None:
-        job, number = owner_of_gone(naming.parse_gone_name(path.name) or "")
-        owner = owners.get(job)
-        origin = _origin(owner, tree, number)
-        free = origin is not None and self._files.status(tree, origin) is None
+    def _recover_aside(self, tree: Tree, path: PurePosixPath) -> None:
+        job, snapshot_id = owner_of_gone(naming.parse_gone_name(path.name) or "")
+        owner = self._catalog.of_job(job) if tree is Tree.SOURCE else None
+        origin = _origin(owner, snapshot_id)
+        free = origin is None or self._files.status(tree, origin) is None
         match aside_step(owner if origin is not None else None, name_free=free):
             case Aside.PUT_BACK:
                 assert origin is not None, "a file with an owner has a name to go back to"
@@ -115,23 +116,27 @@ class Scanner:
             case Aside.FINISH:
                 log.info("%s: its disposal goes on", naming.printable(path))
             case Aside.LEAVE:
-                log.warning(
-                    "%s: set aside by a job nobody knows, its name is lost; left where it is (see `why`)",
-                    naming.printable(path),
-                )
+                log.warning("%s: set aside by a job nobody knows, its name is lost; left alone", naming.printable(path))
             case unreachable:
                 assert_never(unreachable)
 
 
-def _origin(owner: Recording | None, tree: Tree, number: int | None) -> PurePosixPath | None:
-    """The name a set-aside file had: the recording's, its snapshot's, or its archive's."""
+@contextmanager
+def _told_if_it_fails(path: PurePosixPath) -> Iterator[None]:
+    """One trace that can't be mended keeps nobody from the others."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s: left by a job that died, can't be mended now: %s", naming.printable(path), error)
+
+
+def _origin(owner: Recording | None, snapshot_id: int | None) -> PurePosixPath | None:
+    """The name a set-aside file had: the recording's, or its snapshot's."""
     if owner is None:
         return None
-    if tree is Tree.ARCHIVE:
-        return naming.archive_path(owner.name, owner.path.name)
-    if number is None:
+    if snapshot_id is None:
         return owner.path
-    return owner.snapshots[number].path if number < len(owner.snapshots) else None
+    return next((snapshot.path for snapshot in owner.snapshots if snapshot.id == snapshot_id), None)
 
 
 def discoveries(

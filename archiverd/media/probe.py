@@ -52,7 +52,6 @@ class _Packets:
     first_s: float = math.inf
     end_s: float = -math.inf
     longest_s: float = 0.0
-    distinct: set[str] = field(default_factory=set)
     payloads: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
@@ -119,7 +118,6 @@ class Listing:
         packets = self._packets.setdefault(index, _Packets())
         payload = values.get("data_hash", "")
         packets.payloads.update(payload.encode("ascii", "replace"))
-        packets.distinct.add(payload)
         if "D" in values.get("flags", ""):
             packets.dropped += 1
             return
@@ -144,7 +142,6 @@ class Listing:
             first_s=packets.first_s if timed else 0.0,
             end_s=packets.end_s if timed else 0.0,
             longest_packet_s=packets.longest_s,
-            distinct_packets=len(packets.distinct),
             digest=packets.payloads.hexdigest(),
         )
 
@@ -176,6 +173,7 @@ def _stream(values: dict[str, str]) -> Stream:
         index=int(_number(values.get("index")) or 0),
         kind=StreamKind(kind) if kind in ("video", "audio", "subtitle") else StreamKind.OTHER,
         codec=values.get("codec_name", ""),
+        encoder=values.get("tag:encoder", ""),
         packets=0,
         first_s=0.0,
         end_s=0.0,

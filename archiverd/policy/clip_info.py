@@ -33,10 +33,10 @@ class Stream:
     end_s: float  # end of the latest packet
     longest_packet_s: float
     digest: str  # over the payloads of all its packets, in order
-    distinct_packets: int = 0  # payloads that differ: silence is one payload, again and again
     width: int = 0
     height: int = 0
     pix_fmt: str = ""
+    encoder: str = ""  # what wrote it, where it says so
     color_range: str = ""  # "pc" is full range; "tv" and "" are limited
     rotation: int = 0  # degrees, of the display matrix
     is_picture: bool = False  # a cover picture, not footage
@@ -113,5 +113,13 @@ def select(info: ClipInfo) -> Selection:
         encoded_audio=tuple(s.index for s in audio if s.codec not in _AUDIO_IN_MP4),
         subtitles=kept_text,
         left_out=left_out,
-        whole_only=f"it has {len(footage)} video streams, and a transcode keeps one" if len(footage) > 1 else "",
+        whole_only=_whole_only(len(footage), audio),
     )
+
+
+def _whole_only(footage: int, audio: tuple[Stream, ...]) -> str:
+    if footage > 1:
+        return f"it has {footage} video streams, and a transcode keeps one"
+    if any(sound.codec in ("", "none", "unknown") for sound in audio):
+        return "ffmpeg knows no decoder for its sound"
+    return ""

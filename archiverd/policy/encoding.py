@@ -20,7 +20,7 @@ _READ_ONLY_MP4 = (
 )  # fmt: skip
 _ENTRIES = (
     "packet=stream_index,pts_time,dts_time,duration_time,flags,data_hash", "packet_side_data=",
-    "stream=index,codec_name,codec_type,width,height,pix_fmt,color_range", "stream_tags=rotate",
+    "stream=index,codec_name,codec_type,width,height,pix_fmt,color_range", "stream_tags=rotate,encoder",
     "stream_disposition=attached_pic", "stream_side_data=rotation", "format=duration", "format_tags",
 )  # fmt: skip
 _QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")

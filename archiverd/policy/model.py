@@ -101,8 +101,9 @@ class Discovery:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A snapshot as the catalog knows it."""
+    """A snapshot as the catalog knows it; `id` names it there, and in its `.gone`."""
 
+    id: int
     path: PurePosixPath
     fingerprint: Fingerprint
     disposed_to: PurePosixPath | None = None  # its place in the trash

@@ -60,6 +60,7 @@ class RunPlan:
     ignored: Mapping[str, int]  # what is left alone in the source tree, by reason
     orphans: tuple[PurePosixPath, ...]  # snapshots without a recording; left alone
     delete: bool
+    leftovers: tuple[PurePosixPath, ...] = ()  # set aside or begun by a job nobody knows
     vanished: tuple[Recording, ...] = ()  # waited or were quarantined, and are not there any more
 
     def of(self, action: Action) -> tuple[Planned, ...]:
@@ -79,7 +80,7 @@ class RunPlan:
 def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, now: float) -> RunPlan:
     """Plan a run over what was found and what the catalog knows; `now` in seconds since the epoch.
 
-    What was not found counts as vanished only when everything could be read (`discovery.incomplete`).
+    Nothing follows from what was not found where not everything could be seen (`discovery.incomplete`).
     """
     rows: dict[PurePosixPath, list[Recording]] = {}
     for recording in known:
@@ -93,7 +94,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
             "its disposal was begun and not finished", None, row,
         )
         for row in unfinished
-        if (row.path, row.fingerprint) not in seen
+        if (row.path, row.fingerprint) not in seen and not discovery.incomplete
     ]  # fmt: skip
     items.sort(key=_age, reverse=manner.newest_first)
     found_paths = {found.clip.path for found in discovery.recordings}
@@ -103,6 +104,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
         ignored=dict(sorted(discovery.ignored.items())),
         orphans=tuple(orphan.path for orphan in discovery.orphans),
         delete=manner.delete,
+        leftovers=discovery.leftovers,
         vanished=() if discovery.incomplete else tuple(row for row in absent if row.state in _EXPECTED),
     )
 
@@ -140,7 +142,7 @@ def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: f
 
 def _archived_already(found: FoundRecording, row: Recording, manner: Manner) -> tuple[Action, str]:
     if manner.again:
-        return Action.ARCHIVE, "archived already; again, as asked"
+        return Action.ARCHIVE, "archived already; again, as asked, and the old archive goes to the trash"
     if found.protected:
         return Action.KEEP, "archived; protected by its .keep file"
     if row.state is State.DONE:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from archiverd.policy.model import Recording, State
 from archiverd.policy.naming import PartName
 
-_SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,6})")  # `s` is no hexadecimal digit, so it can't be part of a job
+_SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,18})")  # `s` is no hexadecimal digit, so it can't be part of a job
 CRASH_LIMIT = 5  # deaths in a row while working on one recording, until it is thought to be the cause
 
 
@@ -46,7 +46,7 @@ def removable_part(part: PartName, catalog_id: str) -> bool:
 
 
 def owner_of_gone(job: str) -> tuple[str, int | None]:
-    """The job a `.gone` name speaks of, and the place of the snapshot among its recording's; None for the clip.
+    """The job a `.gone` name speaks of, and the id of the snapshot; None for the clip.
 
     A name that archiverd never gives is its own owner, which no recording has.
     """
@@ -54,9 +54,9 @@ def owner_of_gone(job: str) -> tuple[str, int | None]:
     return (named[1], int(named[2])) if named else (job, None)
 
 
-def snapshot_job(job: str, number: int) -> str:
-    """The name part of a snapshot that is set aside: its recording's job, and its place there."""
-    return f"{job}s{number}"
+def snapshot_job(job: str, snapshot_id: int) -> str:
+    """The name part of a snapshot that is set aside: its recording's job, and its own id."""
+    return f"{job}s{snapshot_id}"
 
 
 def aside_step(owner: Recording | None, *, name_free: bool) -> Aside:

@@ -193,15 +193,3 @@ def agrees(evidence: Evidence) -> bool:
     """Whether every comparison of the two holds, whatever their sizes."""
     checks = (*_source_checks(evidence), *_output_checks(evidence), *_stream_checks(evidence))
     return all(check.holds for check in checks)
-
-
-def proves_content(evidence: Evidence) -> bool:
-    """Whether the output, beyond agreeing in frames and times, carries something only this source has.
-
-    Two clips of one camera can agree in every number and look alike. Sound that was copied packet by packet
-    can't, unless it is silence.
-    """
-    by_index = {stream.index: stream for stream in evidence.source.streams}
-    sounds = [by_index[index] for index in evidence.selection.copied_audio]
-    telling = any(sound.distinct_packets > sound.packets // 2 > 0 for sound in sounds)
-    return telling and agrees(evidence)

@@ -63,6 +63,7 @@ _MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX recording_by_state ON recording (state, taken_at);
     CREATE INDEX recording_by_archive ON recording (archive) WHERE archive IS NOT NULL;
+    CREATE INDEX recording_by_job ON recording (job) WHERE job <> '';
     CREATE INDEX recording_by_disposed_to ON recording (disposed_to) WHERE disposed_to IS NOT NULL;
     CREATE TABLE snapshot (
         id INTEGER PRIMARY KEY,
@@ -243,6 +244,8 @@ class Catalog:
                 row = self._enter(clip, now, reason)
             elif row["state"] == State.GONE:
                 self._set(row["id"], State.WAITING, "the source is there again", now)
+            # Seen by a clock that was ahead: from now on it counts from now.
+            connection.execute("UPDATE recording SET seen_at = ? WHERE id = ? AND seen_at > ?", (now, row["id"], now))
             for snapshot in found.snapshots:
                 _attach(connection, row["id"], snapshot)
             return self._load(row["id"])
@@ -449,9 +452,16 @@ class Catalog:
             (name, name, name, name, name),
         )
 
-    def archive_owner(self, archive: PurePosixPath) -> Recording | None:
-        """The recording whose committed archive has this path, if there is one."""
-        rows = self._select("archive = ? AND receipt IS NOT NULL ORDER BY id DESC LIMIT 1", (os.fsencode(archive),))
+    def remember(self, key: str, value: str) -> str:
+        """Keep a word about the trees the first time it is told; what is kept is returned from then on."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
+            row = connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        return str(row["value"])
+
+    def of_job(self, job: str) -> Recording | None:
+        """The recording that a job owns."""
+        rows = self._select("job = ? AND job <> ''", (job,))
         return rows[0] if rows else None
 
     def reload(self, recording: Recording) -> Recording:
@@ -497,42 +507,49 @@ class Catalog:
     def _select(self, where: str, values: Sequence[object]) -> list[Recording]:
         with self._faults():
             rows = self._connection.execute(f"SELECT * FROM recording WHERE {where}", values).fetchall()  # noqa: S608  (the conditions are this module's own)
-            return [self._recording(row) for row in rows]
+            theirs = self._connection.execute(
+                f"SELECT * FROM snapshot WHERE recording IN (SELECT id FROM recording WHERE {where}) ORDER BY path",  # noqa: S608  (as above)
+                values,
+            )
+            snapshots: dict[int, list[Snapshot]] = {}
+            for row in theirs:
+                snapshots.setdefault(row["recording"], []).append(_snapshot(row))
+            return [_recording(row, snapshots.get(row["id"], [])) for row in rows]
 
     def _load(self, identity: int) -> Recording:
-        return self._recording(self._connection.execute("SELECT * FROM recording WHERE id = ?", (identity,)).fetchone())
+        return self._select("id = ?", (identity,))[0]
 
-    def _recording(self, row: sqlite3.Row) -> Recording:
-        snapshots = self._connection.execute(
-            "SELECT * FROM snapshot WHERE recording = ? ORDER BY path", (row["id"],)
-        ).fetchall()
-        return Recording(
-            id=row["id"],
-            path=_path(row["path"]),
-            fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
-            name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
-            state=State(row["state"]),
-            reason=row["reason"],
-            not_before=row["not_before"],
-            seen_at=row["seen_at"],
-            attempts=row["attempts"],
-            crashes=row["crashes"],
-            job=row["job"],
-            archive=_path_or_none(row["archive"]),
-            archive_sha256=row["archive_sha256"],
-            archive_size=row["archive_size"],
-            receipt=None if row["receipt"] is None else _receipt(row["receipt"]),
-            disposed_to=_path_or_none(row["disposed_to"]),
-            snapshots=tuple(
-                Snapshot(
-                    _path(snapshot["path"]),
-                    Fingerprint(snapshot["ino"], snapshot["size"], snapshot["mtime_ns"]),
-                    _path_or_none(snapshot["disposed_to"]),
-                    bool(snapshot["disposed"]),
-                )
-                for snapshot in snapshots
-            ),
-        )
+
+def _recording(row: sqlite3.Row, snapshots: Iterable[Snapshot]) -> Recording:
+    return Recording(
+        id=row["id"],
+        path=_path(row["path"]),
+        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+        name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
+        state=State(row["state"]),
+        reason=row["reason"],
+        not_before=row["not_before"],
+        seen_at=row["seen_at"],
+        attempts=row["attempts"],
+        crashes=row["crashes"],
+        job=row["job"],
+        archive=_path_or_none(row["archive"]),
+        archive_sha256=row["archive_sha256"],
+        archive_size=row["archive_size"],
+        receipt=None if row["receipt"] is None else _receipt(row["receipt"]),
+        disposed_to=_path_or_none(row["disposed_to"]),
+        snapshots=tuple(snapshots),
+    )
+
+
+def _snapshot(row: sqlite3.Row) -> Snapshot:
+    return Snapshot(
+        id=row["id"],
+        path=_path(row["path"]),
+        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+        disposed_to=_path_or_none(row["disposed_to"]),
+        disposed=bool(row["disposed"]),
+    )
 
 
 @contextmanager

@@ -30,10 +30,11 @@ _RENAME_NOREPLACE = 1
 _CHUNK = 1 << 20
 _TAKEN_LIMIT = 10_000
 
-# Faults of the machine rather than of one file: the work pauses and no file is blamed.
+# Faults of the machine rather than of one file: the work pauses and no file is blamed. EIO is one of them where
+# archiverd writes; where it reads a source, it is that file's, and is not wrapped.
 _ENVIRONMENT = frozenset(
     {
-        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
+        errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
         errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ESHUTDOWN,
     }
 )  # fmt: skip
@@ -89,6 +90,20 @@ class FileManager:
         finally:
             os.close(handle)
 
+    def names(self, tree: Tree, directory: PurePosixPath) -> list[str]:
+        """The names in a directory, sorted; none where it is not there."""
+        try:
+            with paths.directory(self.roots[tree], directory.parts) as handle:
+                return sorted(os.listdir(handle))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def free_bytes(self, tree: Tree) -> int:
+        """What archiverd's user may still write to the file system of a tree."""
+        with paths.directory(self.roots[tree]) as handle:
+            room = os.fstatvfs(handle)
+        return room.f_bavail * room.f_frsize
+
     def free_name(self, tree: Tree, path: PurePosixPath) -> PurePosixPath:
         """The first of `path`, `~2`, `~3`, … under which nothing stands now."""
         for candidate in _candidates(path):
@@ -118,10 +133,11 @@ class FileManager:
 
         Raises: ResourceError where it can't be brought there; the part is then worth nothing.
         """
-        os.fchmod(handle, self.modes.file)
-        if self.modes.group is not None:
-            os.fchown(handle, -1, self.modes.group)
-        os.utime(handle, ns=(mtime_ns, mtime_ns))
+        with environment_faults("a finished part"):
+            os.fchmod(handle, self.modes.file)
+            if self.modes.group is not None:
+                os.fchown(handle, -1, self.modes.group)
+            os.utime(handle, ns=(mtime_ns, mtime_ns))
         _sync(handle, "a finished part")
 
     def publish(self, tree: Tree, part: PurePosixPath, final: PurePosixPath) -> None:
@@ -154,6 +170,8 @@ class FileManager:
         """Remove a part where it is still there. Parts are never an only copy."""
         if naming.kind_of(path.name) is not naming.FileKind.PART:
             raise ValueError(f"{path} is not a part")
+        if self.status(tree, path) is None:
+            return
         with suppress(FileNotFoundError, NotADirectoryError):
             self._unlink(tree, path)
 
@@ -164,14 +182,12 @@ class FileManager:
         """
         os.ftruncate(target, 0)
         digest, offset = hashlib.sha256(), 0
-        with environment_faults("copying"):
-            while chunk := os.pread(source, _CHUNK, offset):
-                stop.check()
-                digest.update(chunk)
-                view = memoryview(chunk)
-                while view:
-                    written = os.pwrite(target, view, offset)
-                    offset, view = offset + written, view[written:]
+        while chunk := os.pread(source, _CHUNK, offset):
+            stop.check()
+            digest.update(chunk)
+            with environment_faults("copying"):
+                _write_all(target, chunk, offset)
+            offset += len(chunk)
         if self.sha256(target, stop) != digest.hexdigest():
             raise ResourceError("a copy does not read back as it was written", advice="Look at the disk's health")
         return digest.hexdigest()
@@ -199,7 +215,15 @@ class FileManager:
             with suppress(FileExistsError):
                 self._rename(tree, aside, candidate)
                 return candidate
+            if self._is_same_file(tree, aside, tree, candidate):
+                self._unlink(tree, aside)
+                return candidate
         raise ResourceError(f"{naming.printable(path)}: no name is free to put it back")
+
+    def _is_same_file(self, tree: Tree, path: PurePosixPath, other_tree: Tree, other: PurePosixPath) -> bool:
+        """Whether two names are of one file: a link-and-unlink that was cut short between the two."""
+        one, two = self.status(tree, path), self.status(other_tree, other)
+        return one is not None and two is not None and os.path.samestat(one, two)
 
     def delete(self, tree: Tree, path: PurePosixPath) -> None:
         """Remove a file for good, durably."""
@@ -236,6 +260,9 @@ class FileManager:
                 with suppress(FileExistsError):
                     _rename_no_replace(here, aside.name, there, candidate.name)
                     return candidate
+                if self._is_same_file(tree, aside, Tree.TRASH, candidate):
+                    os.unlink(aside.name, dir_fd=here)
+                    return candidate
         raise ResourceError(f"{naming.printable(wanted)}: no name is free in the trash")
 
     def _trash_by_copy(
@@ -244,7 +271,7 @@ class FileManager:
         part = self.part_path(wanted.parent, job)
         self.remove_part(Tree.TRASH, part)
         try:
-            with environment_faults(wanted), self.opened(tree, aside) as source:
+            with self.opened(tree, aside) as source:
                 status = os.fstat(source)
                 with self.new_part(Tree.TRASH, part) as copy:
                     sha256 = self.copy(source, copy, stop)
@@ -337,6 +364,13 @@ def writers(handle: int) -> bool | None:
         return True if error.errno == errno.EAGAIN else None
     fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
+
+
+def _write_all(handle: int, content: bytes, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        offset, view = offset + written, view[written:]
 
 
 def _candidates(path: PurePosixPath) -> Iterator[PurePosixPath]:

@@ -38,6 +38,7 @@ class Marker:
     catalog: str
     tree: str
     state_dir: str
+    nonce: str = ""  # of this one root
 
 
 def read_marker(root: Path) -> Marker | None:
@@ -63,7 +64,9 @@ def _parse(root: Path, content: bytes) -> Marker:
         return Marker("", "", "")
     try:
         values = json.loads(content)
-        return Marker(str(values["catalog"]), str(values["tree"]), str(values["state_dir"]))
+        return Marker(
+            str(values["catalog"]), str(values["tree"]), str(values["state_dir"]), str(values.get("nonce", ""))
+        )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise StartupError(
             f"{root / MARKER}: is not a marker archiverd wrote",
@@ -133,22 +136,29 @@ class Roots:
         """Lock the other roots, and see or make the markers of all three.
 
         `known[tree]` says that the catalog remembers files there: then a missing marker means that the disk is
-        not there, and nothing is written.
+        not there, and nothing is written. A source root that is marked already says the same of the other two,
+        whatever has become of the catalog; so the source is marked last.
 
         Raises: StartupError for a missing marker, LockedError for another's, ResourceError for a full disk.
         """
-        for tree in Tree:
+        in_use = bool(self._marker(Tree.SOURCE).catalog)
+        for tree in (Tree.ARCHIVE, Tree.TRASH):
             root = self.paths[tree]
-            marker = read_marker(root)
-            blank = tree not in self._held and marker is None
-            if blank and tree is not Tree.SOURCE and known.get(tree, False):
+            if (in_use or known.get(tree, False)) and read_marker(root) is None:
                 raise StartupError(
-                    f"{root}: the {tree} root has lost its marker {MARKER}",
+                    f"{root}: the {tree} root has no marker {MARKER}, though it was in use",
                     advice=f"Perhaps its disk is not mounted. If it is the right place: touch '{root / MARKER}'",
                 )
-            if tree not in self._held:
-                self._lock(tree, self._stack)
+            self._lock(tree, self._stack)
+        for tree in (Tree.ARCHIVE, Tree.TRASH, Tree.SOURCE):
             self._own(tree, catalog_id)
+
+    def nonce(self, tree: Tree) -> str:
+        """What tells this root from another that is mounted, or made, in its place."""
+        return self._marker(tree).nonce
+
+    def _marker(self, tree: Tree) -> Marker:
+        return _parse(self.paths[tree], os.pread(self._held[tree], 4096, 0))
 
     def verify(self, tree: Tree) -> None:
         """See that the root is still the one that was locked.
@@ -192,7 +202,7 @@ class Roots:
     def _own(self, tree: Tree, catalog_id: str) -> None:
         """See that the locked marker names this catalog and tree; write it where it is still empty."""
         root, handle = self.paths[tree], self._held[tree]
-        marker = _parse(root, os.pread(handle, 4096, 0))
+        marker = self._marker(tree)
         if marker.catalog and marker.catalog != catalog_id:
             raise LockedError(
                 f"{root}: belongs to catalog {marker.catalog} (kept in {marker.state_dir}), not to {catalog_id}",
@@ -206,9 +216,11 @@ class Roots:
         if marker.catalog:
             return
         text = {"format": _FORMAT, "catalog": catalog_id, "tree": tree, "state_dir": str(self.state_dir)}
+        text["nonce"] = secrets.token_hex(8)
         try:
             os.pwrite(handle, (json.dumps(text) + "\n").encode("utf-8", "surrogateescape"), 0)
             os.fsync(handle)
+            _sync_directory(root)
         except OSError as error:
             raise ResourceError(
                 f"{root / MARKER}: can't be written: {error.strerror}", advice="Look at the disk: is it full?"
@@ -220,6 +232,7 @@ def _make_root(path: Path) -> None:
     """Make the last directory of a root where it is missing; never its parents, which may be a missing mount."""
     try:
         path.mkdir(mode=0o750)
+        _sync_directory(path.parent)
     except FileExistsError:
         if not path.is_dir():
             raise StartupError(f"{path}: is not a directory") from None
@@ -230,3 +243,11 @@ def _make_root(path: Path) -> None:
         ) from error
     except OSError as error:
         raise StartupError(f"{path}: can't be made: {error.strerror}") from error
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

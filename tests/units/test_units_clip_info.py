@@ -113,3 +113,9 @@ def test_every_stream_is_kept_or_named(kind: StreamKind) -> None:
 def test_clip_without_video_is_refused() -> None:
     with pytest.raises(ValueError, match="without video"):
         select(clip(AAC))
+
+
+@pytest.mark.parametrize("codec", ["", "none", "unknown"])
+def test_sound_nobody_can_decode_is_kept_only_with_the_whole(codec: str) -> None:
+    strange = replace(ALAW, codec=codec)
+    assert select(clip(VIDEO, strange)).whole_only == "ffmpeg knows no decoder for its sound"

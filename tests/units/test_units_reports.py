@@ -238,6 +238,7 @@ def test_plan_as_json() -> None:
         "totals": {"archive": {"recordings": 1, "bytes": 1000}},
         "ignored": {"symlink": 1},
         "orphans": [SHOWN_PATH],
+        "leftovers": [],
         "vanished": [],
         "sources": "trash",
     }  # fmt: skip
@@ -263,9 +264,9 @@ ARCHIVED = recording(
     State.DONE, reason="source moved to the trash", archive=PATH, archive_sha256="a" * 64, archive_size=400,
     receipt=receipt(), disposed_to=PATH.with_stem(f"{PATH.stem}~2"),
     snapshots=(
-        Snapshot(PATH.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), PATH.with_suffix(".jpg"), disposed=True),
-        Snapshot(PATH.with_name("second.jpg"), Fingerprint(13, 100, OLD_NS), None, disposed=True),
-        Snapshot(PATH.with_name("third.jpg"), Fingerprint(14, 100, OLD_NS)),
+        Snapshot(1, PATH.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), PATH.with_suffix(".jpg"), disposed=True),
+        Snapshot(2, PATH.with_name("second.jpg"), Fingerprint(13, 100, OLD_NS), None, disposed=True),
+        Snapshot(3, PATH.with_name("third.jpg"), Fingerprint(14, 100, OLD_NS)),
     ),
 )  # fmt: skip
 HOSTILE_RECORDING = replace(
@@ -273,7 +274,7 @@ HOSTILE_RECORDING = replace(
     archive=HOSTILE_PATH,
     disposed_to=HOSTILE_PATH,
     receipt=receipt(encoder=HOSTILE_REASON, checks=(HOSTILE_REASON,)),
-    snapshots=(Snapshot(HOSTILE_PATH, MARK, HOSTILE_PATH, disposed=True),),
+    snapshots=(Snapshot(4, HOSTILE_PATH, MARK, HOSTILE_PATH, disposed=True),),
 )
 
 

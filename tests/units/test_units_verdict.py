@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiverd.policy.clip_info import ClipInfo, Selection, Stream, StreamKind
-from archiverd.policy.verdict import Evidence, Ruling, agrees, grown, proves_content, too_large, verdict
+from archiverd.policy.verdict import Evidence, Ruling, agrees, grown, too_large, verdict
 
 TIMES = tuple(n / 10 for n in range(30))  # ten frames a second for three seconds
 VIDEO = Stream(0, StreamKind.VIDEO, "h264", 30, 0.0, 3.0, 0.1, "v", width=640, height=360)
-COPIED = Stream(1, StreamKind.AUDIO, "aac", 47, 0.0, 3.0, 0.064, "s", distinct_packets=47)
-ENCODED = Stream(2, StreamKind.AUDIO, "pcm_alaw", 30, 0.0, 3.0, 0.128, "g", distinct_packets=30)
-TEXT = Stream(3, StreamKind.SUBTITLE, "mov_text", 2, 0.0, 3.0, 2.0, "t", distinct_packets=2)
+COPIED = Stream(1, StreamKind.AUDIO, "aac", 47, 0.0, 3.0, 0.064, "s")
+ENCODED = Stream(2, StreamKind.AUDIO, "pcm_alaw", 30, 0.0, 3.0, 0.128, "g")
+TEXT = Stream(3, StreamKind.SUBTITLE, "mov_text", 2, 0.0, 3.0, 2.0, "t")
 
 SOURCE = ClipInfo((VIDEO, COPIED, ENCODED, TEXT), 3.0, {}, TIMES)
 OUTPUT = ClipInfo(
@@ -327,60 +327,3 @@ def test_agreement_asks_for_no_size() -> None:
 )
 def test_disagreement_in_one_point_is_enough(spoil: Spoil) -> None:
     assert not agrees(spoil(GOOD))
-
-
-def telling(packets: int, distinct: int) -> Evidence:
-    changes = {"packets": packets, "distinct_packets": distinct}
-    return with_source_stream(1, **changes)(with_stream(1, **changes)(GOOD))
-
-
-@pytest.mark.parametrize(
-    ("packets", "distinct", "proves"),
-    [
-        pytest.param(47, 47, True, id="every packet differs"),
-        pytest.param(47, 24, True, id="just above half"),
-        pytest.param(47, 23, False, id="half"),
-        pytest.param(48, 24, False, id="exactly half"),
-        pytest.param(47, 1, False, id="silence: one packet, again and again"),
-        pytest.param(47, 2, False, id="silence with a beginning of its own"),
-        pytest.param(2, 2, True, id="two that differ"),
-        pytest.param(1, 1, False, id="a single packet"),
-        pytest.param(0, 0, False, id="no packets"),
-    ],
-)
-def test_copied_sound_proves_the_content(packets: int, distinct: int, proves: bool) -> None:
-    assert proves_content(telling(packets, distinct)) is proves
-
-
-def test_clip_without_sound_proves_nothing() -> None:
-    silent = replace(
-        GOOD,
-        source=replace(SOURCE, streams=(VIDEO,)),
-        output=replace(OUTPUT, streams=OUTPUT.streams[:1]),
-        selection=Selection(0, (), (), (), ()),
-    )
-    assert agrees(silent)
-    assert not proves_content(silent)
-
-
-def test_encoded_sound_alone_proves_nothing() -> None:
-    encoded = replace(
-        GOOD,
-        source=replace(SOURCE, streams=(VIDEO, ENCODED)),
-        output=replace(OUTPUT, streams=(OUTPUT.streams[0], OUTPUT.streams[2])),
-        selection=Selection(0, (), (2,), (), ()),
-    )
-    assert agrees(encoded)
-    assert not proves_content(encoded)
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        pytest.param(with_stream(1, digest="else"), id="another sound"),
-        pytest.param(having(output_frames=29), id="another number of frames"),
-        pytest.param(with_output(frame_times_s=moved(29, 1.0)), id="other times"),
-    ],
-)
-def test_telling_sound_proves_nothing_of_what_disagrees(spoil: Spoil) -> None:
-    assert not proves_content(spoil(GOOD))
