@@ -1,0 +1,217 @@
+"""What looks right and is not: files that pass for archives, roots that pass for ours, changes at the last moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from archiverd.config import load
+from archiverd.pipeline import Pipeline, Summary
+from archiverd.policy import naming
+from archiverd.policy.model import State, Tree
+from archiverd.policy.outcome import Result
+from archiverd.policy.stop import NeverStop
+from archiverd.storage.file_manager import FileManager
+from tests.e2e import rig as rigs
+from tests.e2e.invariants import assert_nothing_lost
+from tests.e2e.rig import UNPRIVILEGED, Rig, at, results, sha256_of
+
+# -- archives that are none ---------------------------------------------------------------------------------
+
+
+def test_small_copy_of_the_source_is_not_taken_for_its_archive(rig: Rig) -> None:
+    upload = rig.upload("a", audio="aac")
+    proxy = rig.archive / upload.path
+    proxy.parent.mkdir(parents=True)
+    small = ("-vf", "scale=64:48", "-c:v", "libx265", "-x265-params", "log-level=error", "-crf", "51", "-c:a", "copy")
+    subprocess.run(("ffmpeg", "-v", "error", "-i", rig.camera / upload.path, *small, proxy), check=True)
+    before = sha256_of(proxy)
+    rig.strangers.add(upload.path)
+    assert results(rig.run_inside()) == [Result.TRANSCODED]
+    assert rig.row(upload).archive == naming.numbered(upload.path, 2)
+    assert sha256_of(proxy) == before
+    assert_nothing_lost(rig)
+
+
+def test_source_under_another_name_is_not_taken_for_its_archive(rig: Rig) -> None:
+    upload = rig.upload("a")
+    alias = rig.archive / upload.path
+    alias.parent.mkdir(parents=True)
+    os.link(rig.camera / upload.path, alias)
+    rig.strangers.add(upload.path)
+    assert results(rig.run_inside(delete=True)) == [Result.TRANSCODED]
+    assert rig.row(upload).archive == naming.numbered(upload.path, 2)
+
+
+def test_archiving_again_and_again_leaves_one_archive(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.keep(upload)
+    for _ in range(4):
+        rig.run_inside(no_skip=True)
+    assert len(list(rig.archive.rglob("*.mp4"))) == 1
+
+
+def test_sound_nobody_can_decode_is_kept_with_the_whole(rig: Rig) -> None:
+    upload = rig.upload("a", audio="aac")
+    source = rig.camera / upload.path
+    strange = source.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzz")
+    mtime = source.stat().st_mtime
+    source.write_bytes(strange)
+    os.utime(source, (mtime, mtime))
+    summary = rig.run_inside()
+    assert results(summary) == [Result.VERBATIM]
+    assert summary.outcomes[0].reason == "ffmpeg knows no decoder for its sound"
+    assert (rig.archive / upload.path).read_bytes() == strange
+
+
+# -- the last look ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+def test_snapshot_replaced_as_it_is_set_aside_stays(rig: Rig, deleting: bool) -> None:
+    rig.upload("a", snapshots=1)
+    picture = rig.camera / next(iter(rig.snapshots))
+
+    def replace() -> None:
+        picture.write_bytes(b"of another event")
+
+    rig.run_inside(at("set_aside:before#2", replace), delete=deleting)
+    assert picture.read_bytes() == b"of another event"
+
+
+def test_snapshot_that_is_being_written_stays(rig: Rig) -> None:
+    rig.upload("a", snapshots=1)
+    picture = rig.camera / next(iter(rig.snapshots))
+    with picture.open("r+b") as upload:
+        assert results(rig.run_inside(delete=True)) == [Result.TRANSCODED]
+        upload.write(b"the second half")
+    assert picture.read_bytes().startswith(b"the second half")
+
+
+def test_archive_taken_away_after_the_source_was_set_aside_brings_it_back(rig: Rig) -> None:
+    upload = rig.upload("a")
+    summary = rig.run_inside(at("set_aside:after", (rig.archive / upload.path).unlink), delete=True)
+    assert results(summary) == [Result.FAILED]
+    assert sha256_of(rig.camera / upload.path) == upload.sha256
+    assert results(rig.run_inside(delete=True)) == [Result.TRANSCODED]
+
+
+def test_archives_that_vanish_again_and_again_do_not_go_on_for_ever(rig: Rig) -> None:
+    upload = rig.upload("a")
+
+    def take_away(step: str) -> None:
+        if step.startswith("set_aside:after"):
+            (rig.archive / upload.path).unlink(missing_ok=True)
+
+    assert [results(rig.run_inside(take_away)) for _ in range(2)] == [[Result.FAILED]] * 2
+    assert sha256_of(rig.camera / upload.path) == upload.sha256
+
+
+# -- roots --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="apart")
+def _apart(rig: Rig) -> Rig:
+    """Archive and trash outside of the input."""
+    rig.archive, rig.trash = rig.base / "archive", rig.base / "trash"
+    return rig
+
+
+def test_empty_mountpoint_of_the_source_finishes_nothing(apart: Rig) -> None:
+    state = str(apart.base / "state")
+    upload = apart.upload("a", snapshots=1)
+    waiting = apart.upload("b", apart.path(7))
+    os.truncate(apart.camera / waiting.path, 2000)
+    os.utime(apart.camera / waiting.path, (1_700_000_000, 1_700_000_000))
+    apart.run_until_killed("set_aside:after", state_dir=state)
+    away = apart.camera.rename(apart.base / "away")
+    apart.camera.mkdir()
+    assert results(apart.run_inside(state_dir=state)) == []
+    shutil.rmtree(apart.camera)
+    away.rename(apart.camera)
+    assert Result.DISPOSED in results(apart.run_inside(state_dir=state))
+    assert not list(apart.camera.rglob("*.gone"))
+    assert sha256_of(apart.trash / upload.path) == upload.sha256
+
+
+def test_archives_never_go_to_a_bare_mountpoint_though_the_catalog_is_lost(apart: Rig) -> None:
+    apart.upload("a")
+    assert apart.run_to_the_end() == 0
+    second = apart.upload("b", apart.path(7))
+    apart.forget()
+    apart.archive.rename(apart.base / "unmounted")
+    apart.archive.mkdir()
+    assert apart.run_to_the_end() == 69
+    assert list(apart.archive.iterdir()) == []
+    assert sha256_of(apart.camera / second.path) == second.sha256
+
+
+def test_trace_that_cannot_be_mended_keeps_nobody_from_the_others(rig: Rig) -> None:
+    stuck = rig.upload("a")
+    other = rig.upload("b", rig.path(-3 * 24 * 60))
+    rig.run_until_killed("finish_part:after", order="newest")
+    day = (rig.archive / stuck.path).parent
+    day.chmod(0o555)
+    assert rig.run(wrapper=UNPRIVILEGED) == 1
+    assert rig.row(other).state is State.DONE
+    day.chmod(0o755)
+    assert rig.run() == 0
+    assert_nothing_lost(rig)
+
+
+# -- what the owner does meanwhile --------------------------------------------------------------------------
+
+
+def test_protected_source_that_its_owner_removed_is_done_with(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.keep(upload)
+    rig.run_inside()
+    (rig.camera / upload.path).unlink()
+    rig.run_inside()
+    assert rig.row(upload).state is State.DONE
+    assert rig.run_inside().plan.work == ()
+
+
+def test_recording_that_does_not_fit_waits_and_the_others_go_on(rig: Rig) -> None:
+    first, second = rig.upload("a"), rig.upload("b", rig.path(7))
+    sizes = [(rig.camera / upload.path).stat().st_size for upload in (first, second)]
+
+    class Tight(FileManager):
+        def free_bytes(self, tree: Tree) -> int:
+            stands = self.status(Tree.SOURCE, first.path)
+            assert tree is Tree.ARCHIVE
+            self.asked = getattr(self, "asked", 0) + 1
+            return sizes[0] - 1 if stands and self.asked == 1 else sizes[1]
+
+    summary = _run(rig, Tight)
+    assert results(summary) == [Result.WAITING, Result.TRANSCODED]
+    assert (summary.exit_code, rig.row(first).attempts) == (69, 0)
+    assert str(sizes[0] - 1) in summary.outcomes[0].reason
+    assert sha256_of(rig.camera / first.path) == first.sha256
+
+
+def _run(rig: Rig, make_files: Callable[..., FileManager]) -> Summary:
+    paths = {"directory": rig.camera, "output": rig.archive, "trash_root": rig.trash}
+    config = load(rig.config_file, {key: str(path) for key, path in paths.items()}).config
+    summary = Pipeline(config, NeverStop(), make_files=make_files).run(
+        lambda _: True, rigs._quiet_reporter, rigs._above_nothing
+    )
+    assert summary is not None
+    return summary
+
+
+def test_quarantined_clip_that_is_touched_is_tried_again(rig: Rig) -> None:
+    upload = rig.upload("a")
+    source: Path = rig.camera / upload.path
+    whole = source.read_bytes()
+    os.truncate(source, 1000)
+    os.utime(source, (1_700_000_000, 1_700_000_000))
+    assert results(rig.run_inside()) == [Result.QUARANTINED]
+    source.write_bytes(whole)
+    os.utime(source, (1_700_000_001, 1_700_000_001))
+    assert results(rig.run_inside()) == [Result.TRANSCODED]
