@@ -180,7 +180,8 @@ class FileManager:
 
         Raises: ResourceError where what is read back is not what was written.
         """
-        os.ftruncate(target, 0)
+        with environment_faults("copying"):
+            os.ftruncate(target, 0)
         digest, offset = hashlib.sha256(), 0
         while chunk := os.pread(source, _CHUNK, offset):
             stop.check()
@@ -188,7 +189,9 @@ class FileManager:
             with environment_faults("copying"):
                 _write_all(target, chunk, offset)
             offset += len(chunk)
-        if self.sha256(target, stop) != digest.hexdigest():
+        with environment_faults("reading a copy back"):
+            written = self.sha256(target, stop)
+        if written != digest.hexdigest():
             raise ResourceError("a copy does not read back as it was written", advice="Look at the disk's health")
         return digest.hexdigest()
 

@@ -141,6 +141,7 @@ class Roots:
 
         Raises: StartupError for a missing marker, LockedError for another's, ResourceError for a full disk.
         """
+        self._see_ours(Tree.SOURCE, catalog_id)
         in_use = bool(self._marker(Tree.SOURCE).catalog)
         for tree in (Tree.ARCHIVE, Tree.TRASH):
             root = self.paths[tree]
@@ -150,8 +151,9 @@ class Roots:
                     advice=f"Perhaps its disk is not mounted. If it is the right place: touch '{root / MARKER}'",
                 )
             self._lock(tree, self._stack)
+            self._see_ours(tree, catalog_id)
         for tree in (Tree.ARCHIVE, Tree.TRASH, Tree.SOURCE):
-            self._own(tree, catalog_id)
+            self._mark(tree, catalog_id)
 
     def nonce(self, tree: Tree) -> str:
         """What tells this root from another that is mounted, or made, in its place."""
@@ -199,10 +201,9 @@ class Roots:
             ) from error
         self._held[tree] = handle
 
-    def _own(self, tree: Tree, catalog_id: str) -> None:
-        """See that the locked marker names this catalog and tree; write it where it is still empty."""
-        root, handle = self.paths[tree], self._held[tree]
-        marker = self._marker(tree)
+    def _see_ours(self, tree: Tree, catalog_id: str) -> None:
+        """See that the locked marker is still empty, or names this catalog and tree."""
+        root, marker = self.paths[tree], self._marker(tree)
         if marker.catalog and marker.catalog != catalog_id:
             raise LockedError(
                 f"{root}: belongs to catalog {marker.catalog} (kept in {marker.state_dir}), not to {catalog_id}",
@@ -213,8 +214,12 @@ class Roots:
                 f"{root}: is the {marker.tree} tree of this catalog, not its {tree} tree",
                 advice="Look at directory, output and trash_root",
             )
-        if marker.catalog:
+
+    def _mark(self, tree: Tree, catalog_id: str) -> None:
+        """Write the locked marker where it is still empty, durably."""
+        if self._marker(tree).catalog:
             return
+        root, handle = self.paths[tree], self._held[tree]
         text = {"format": _FORMAT, "catalog": catalog_id, "tree": tree, "state_dir": str(self.state_dir)}
         text["nonce"] = secrets.token_hex(8)
         try:

@@ -383,7 +383,7 @@ def test_offer_enters_what_was_found(catalog: Catalog) -> None:
     assert offer(catalog, found(snapshots=(snapshot_of(),))) == Recording(
         id=1, path=PATH, fingerprint=MARK, name=ClipName("front", TAKEN_AT), state=State.WAITING, reason="found",
         not_before=NOW, seen_at=NOW, attempts=0, crashes=0, job="", archive=None, archive_sha256="", archive_size=0,
-        receipt=None, disposed_to=None, snapshots=(Snapshot(snapshot_of().path, snapshot_of().fingerprint),),
+        receipt=None, disposed_to=None, snapshots=(Snapshot(1, snapshot_of().path, snapshot_of().fingerprint),),
     )  # fmt: skip
 
 
@@ -393,6 +393,19 @@ def test_offer_of_the_same_content_changes_nothing(path: Path, catalog: Catalog,
     before = dump(path)
     offer(catalog, at=NOW + 100)
     assert dump(path) == before
+
+
+def test_offer_of_what_a_clock_ahead_has_seen_counts_from_now(catalog: Catalog) -> None:
+    """Until that clock's time has come again, the recording would never be old enough."""
+    was = offer(catalog, at=NOW + 3600)
+    again = offer(catalog, at=NOW)
+    assert (again.seen_at, again) == (NOW, replace(was, seen_at=NOW))
+
+
+def test_offer_of_what_a_clock_ahead_has_seen_leaves_others_alone(catalog: Catalog) -> None:
+    other = offer(catalog, found(PATH.with_name("back_20260630081500.mp4")), NOW + 3600)
+    offer(catalog, at=NOW)
+    assert catalog.reload(other) == other
 
 
 def test_offer_of_the_same_content_that_was_gone_waits_again(catalog: Catalog) -> None:
@@ -434,13 +447,21 @@ def test_offer_attaches_a_snapshot_that_comes_late(catalog: Catalog, state: Stat
     was = BRING_TO[state](catalog)
     offer(catalog, found(snapshots=(snapshot_of(),)))
     assert was.snapshots == ()
-    assert catalog.reload(was).snapshots == (Snapshot(snapshot_of().path, snapshot_of().fingerprint),)
+    assert catalog.reload(was).snapshots == (Snapshot(1, snapshot_of().path, snapshot_of().fingerprint),)
 
 
 def test_offer_takes_a_snapshot_to_the_recording_it_is_paired_with_now(catalog: Catalog) -> None:
     first = offer(catalog, found(snapshots=(snapshot_of(),)))
     second = offer(catalog, found(PATH.with_name("front_20260630081501.mp4"), snapshots=(snapshot_of(),)))
-    assert (catalog.reload(first).snapshots, len(second.snapshots)) == ((), 1)
+    assert (catalog.reload(first).snapshots, second.snapshots) == ((), first.snapshots)
+
+
+def test_offer_gives_each_snapshot_an_id_and_keeps_it(catalog: Catalog) -> None:
+    pictures = tuple(replace(snapshot_of(), path=PATH.with_suffix(suffix)) for suffix in (".a.jpg", ".b.jpg"))
+    first = offer(catalog, found(snapshots=pictures))
+    other = offer(catalog, found(PATH.with_name("back_20260630081500.mp4"), snapshots=(snapshot_of(),)))
+    assert len({snapshot.id for row in (first, other) for snapshot in row.snapshots}) == 3
+    assert offer(catalog, found(snapshots=pictures), NOW + 1).snapshots == first.snapshots
 
 
 def test_offer_of_a_disposed_snapshot_takes_it_back(catalog: Catalog) -> None:
@@ -762,16 +783,81 @@ def test_at_path_finds_a_recording_by_any_of_its_places(catalog: Catalog, place:
     assert catalog.at_path(PurePosixPath(place)) == [catalog.reload(row)]
 
 
-def test_archive_owner_is_whoever_committed_it_last(catalog: Catalog) -> None:
-    archived(catalog)
-    row = catalog.claim(offer(catalog, found(mark=OTHER_MARK)), "j2", NOW)
-    row = catalog.adopted(row, ARCHIVE, receipt(), NOW)
-    assert catalog.archive_owner(ARCHIVE) == row
+def with_snapshots(catalog: Catalog, count: int) -> list[Recording]:
+    """So many recordings, the n-th of them with n snapshots."""
+    return [
+        offer(
+            catalog,
+            found(
+                PATH.with_name(f"front_202606300815{number:02}.mp4"),
+                snapshots=tuple(replace(snapshot_of(), path=PATH.with_name(f"{number}{n}.jpg")) for n in range(number)),
+            ),
+        )
+        for number in range(count)
+    ]
 
 
-def test_archive_owner_of_what_was_taken_back_is_none(catalog: Catalog) -> None:
-    catalog.wait(publishing(catalog), "paused", NOW, NOW)
-    assert catalog.archive_owner(ARCHIVE) is None
+def test_recordings_come_each_with_its_own_snapshots(catalog: Catalog) -> None:
+    offered = with_snapshots(catalog, 4)
+    assert [[picture.path.name for picture in row.snapshots] for row in catalog.recordings()] == [
+        [], ["10.jpg"], ["20.jpg", "21.jpg"], ["30.jpg", "31.jpg", "32.jpg"]
+    ]  # fmt: skip
+    assert catalog.recordings() == offered
+
+
+def test_recordings_ask_no_more_often_when_there_are_more(catalog: Catalog) -> None:
+    asked: list[str] = []
+    with_snapshots(catalog, 9)
+    catalog._connection.set_trace_callback(asked.append)
+    catalog.recordings()
+    assert len(asked) == 2, asked
+
+
+def test_of_job_is_the_recording_a_job_owns(catalog: Catalog) -> None:
+    entry(catalog, "back_20260630081500.mp4")
+    row = catalog.claim(offer(catalog, found(snapshots=(snapshot_of(),))), "j1", NOW)
+    catalog.claim(entry(catalog, "side_20260630081500.mp4"), "j2", NOW)
+    assert catalog.of_job("j1") == row
+
+
+@pytest.mark.parametrize("state", [State.ACTIVE, State.PUBLISHING, State.ARCHIVED])
+def test_of_job_finds_a_recording_on_its_way(catalog: Catalog, state: State) -> None:
+    row = BRING_TO[state](catalog)
+    assert catalog.of_job("j1") == row
+
+
+@pytest.mark.parametrize("state", [State.WAITING, State.DONE, State.QUARANTINED, State.GONE])
+@pytest.mark.parametrize("job", ["j1", ""])
+def test_of_job_where_no_job_is_at_work_is_none(catalog: Catalog, state: State, job: str) -> None:
+    BRING_TO[state](catalog)
+    assert catalog.of_job(job) is None
+
+
+def test_of_job_goes_by_an_index(catalog: Catalog) -> None:
+    asked: list[str] = []
+    catalog._connection.set_trace_callback(asked.append)
+    catalog.of_job("j1")
+    plans = [catalog._connection.execute(f"EXPLAIN QUERY PLAN {question}").fetchall() for question in asked[:2]]
+    told = [" ".join(row["detail"] for row in plan) for plan in plans]
+    assert ["recording_by_job" in plan and "SCAN recording" not in plan for plan in told] == [True, True], told
+
+
+def test_remember_keeps_the_first_word_it_is_told(path: Path) -> None:
+    with Catalog(path) as catalog:
+        assert [catalog.remember("root", word) for word in ("one", "two")] == ["one", "one"]
+    with Catalog(path) as catalog:
+        assert catalog.remember("root", "three") == "one"
+
+
+def test_remember_keeps_each_key_by_itself(catalog: Catalog) -> None:
+    catalog.remember("root", "one")
+    assert (catalog.remember("other", "two"), catalog.remember("root", "two")) == ("two", "one")
+
+
+def test_remember_takes_nothing_from_the_id(path: Path, catalog: Catalog) -> None:
+    assert catalog.remember("id", "another") == "c1"
+    with Catalog(path) as again:
+        assert again.id == "c1"
 
 
 def test_counts_tells_files_and_bytes_by_state(catalog: Catalog) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -245,10 +247,35 @@ def test_log_stands_where_it_was_asked_for(tmp_path: Path, root: Path) -> None:
     assert not (root / "archiver.log").exists()
 
 
-def test_log_that_cannot_be_written_stops_nothing(tmp_path: Path, root: Path) -> None:
+def test_log_without_its_directory_is_not_begun(tmp_path: Path, root: Path) -> None:
     told = archiverd("run", root, "--no-confirm", "--log-file", tmp_path / "nowhere" / "run.log")
-    assert told.code == 0
-    assert "cannot be written: No such file or directory; the console takes its lines" in told.err
+    assert (told.code, told.err) == (0, "")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def socket_there(folder: Path) -> Path:
+    """Cannot even be opened."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(folder / "run.log"))
+    return folder / "run.log"
+
+
+def full_disk(_: Path) -> Path:
+    """Can be opened, and takes nothing."""
+    return Path("/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), [(socket_there, "No such device or address"), (full_disk, "No space left on device")]
+)
+def test_log_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, root: Path, make: Callable[[Path], Path], reason: str
+) -> None:
+    log = make(tmp_path)
+    told = archiverd("run", root, "--no-confirm", "--log-file", log)
+    assert (told.code, told.out.splitlines()[0]) == (0, "There is nothing here.")
+    assert f"log file {log} cannot be written: {reason}; the console takes its lines" in told.err
+    assert "marked as the source tree" in told.err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
@@ -162,6 +163,26 @@ def test_free_name_takes_a_dangling_symlink_for_taken(trees: Trees) -> None:
     trees.put(Tree.ARCHIVE, SECOND)
     trees.at(Tree.ARCHIVE, CLIP).symlink_to("nowhere")
     assert trees.files.free_name(Tree.ARCHIVE, CLIP) == THIRD
+
+
+def test_names_tells_everything_in_a_directory_in_order(trees: Trees) -> None:
+    for path in (SECOND, CLIP, ASIDE, DAY / "below" / "clip.mp4"):
+        trees.put(Tree.SOURCE, path)
+    assert trees.files.names(Tree.SOURCE, DAY) == [ASIDE.name, CLIP.name, SECOND.name, "below"]
+
+
+def test_names_of_the_root_tells_them(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    assert trees.files.names(Tree.SOURCE, PurePosixPath()) == ["2026"]
+
+
+@pytest.mark.parametrize("directory", ["2027", "2026/07/02", "file", "file/below", "link"])
+def test_names_of_what_is_no_directory_are_none(trees: Trees, tmp_path: Path, directory: str) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    (trees.roots[Tree.SOURCE] / "file").touch()
+    fill(tmp_path / "outside")
+    (trees.roots[Tree.SOURCE] / "link").symlink_to(tmp_path / "outside")
+    assert trees.files.names(Tree.SOURCE, PurePosixPath(directory)) == []
 
 
 # -- parts ------------------------------------------------------------------------------------------------
@@ -638,7 +659,17 @@ files.remove_part(Tree.ARCHIVE, part)
 
 @pytest.mark.parametrize(
     "fault",
-    ["pwrite64:error=ENOSPC:when=2+", "pwrite64:error=EDQUOT", "renameat2:error=ENOSPC", "mkdirat:error=EROFS"],
+    [
+        "pwrite64:error=ENOSPC:when=2+",
+        "pwrite64:error=EDQUOT",
+        "pwrite64:error=EIO:when=3",
+        "ftruncate:error=EIO",
+        "renameat2:error=ENOSPC",
+        "renameat2:error=EIO",
+        "mkdirat:error=EROFS",
+        "fchmod:error=EIO:when=4",
+        "utimensat:error=EROFS",
+    ],  # the first three fchmod are of the directories
 )
 def test_a_disk_that_takes_no_archive_is_told_and_the_part_can_be_removed(
     trees: Trees, tmp_path: Path, fault: str
@@ -648,6 +679,35 @@ def test_a_disk_that_takes_no_archive_is_told_and_the_part_can_be_removed(
     ended = run([*command, *python(CHILD + ARCHIVES, *(trees.roots[tree] for tree in Tree))])
     assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
     assert (ended.stdout, trees.names(Tree.ARCHIVE)) == ("ResourceError\n", []), ended.stderr
+
+
+COPIES = """
+try:
+    with files.opened(Tree.SOURCE, clip) as source, files.new_part(Tree.ARCHIVE, part) as target:
+        files.copy(source, target, NeverStop())
+except (ArchiverError, OSError) as error:
+    print(type(error).__name__, getattr(error, "errno", ""))
+"""
+
+
+@pytest.mark.parametrize(
+    ("tree", "path", "fault", "told"),
+    [
+        pytest.param(Tree.SOURCE, CLIP, "pread64:error=EIO:when=1", f"OSError {errno.EIO}", id="reading"),
+        pytest.param(Tree.SOURCE, CLIP, "pread64:error=EIO:when=3", f"OSError {errno.EIO}", id="reading on"),
+        pytest.param(Tree.ARCHIVE, PART, "pwrite64:error=EIO:when=1", "ResourceError", id="writing"),
+        pytest.param(Tree.ARCHIVE, PART, "pwrite64:error=EIO:when=3", "ResourceError", id="writing on"),
+        pytest.param(Tree.ARCHIVE, PART, "pread64:error=EIO:when=1", "ResourceError", id="reading back"),
+    ],
+)
+def test_a_copy_blames_the_file_for_what_cannot_be_read_and_the_disk_for_the_rest(
+    trees: Trees, tmp_path: Path, tree: Tree, path: PurePosixPath, fault: str, told: str
+) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    command = strace(tmp_path / "strace", "-P", str(trees.at(tree, path)), "-e", f"inject={fault}")
+    ended = run([*command, *python(CHILD + COPIES, *(trees.roots[tree] for tree in Tree))])
+    assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
+    assert ended.stdout.strip() == told, ended.stderr
 
 
 def test_a_disk_that_takes_no_new_file_is_told(trees: Trees, tmp_path: Path) -> None:
@@ -682,6 +742,28 @@ def disk_without_inodes(where: Path) -> Iterator[None]:
 FULL = [small_disk, disk_without_inodes] if can_mount() else []
 
 
+@pytest.mark.parametrize("disk", [nullcontext, *([small_disk] if can_mount() else [])])
+def test_free_bytes_are_what_an_ordinary_user_may_write(
+    trees: Trees, disk: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    """What the small disk keeps for root does not count. Others write to the disk of the tests at the same time."""
+    deadline = time.monotonic() + 60
+    with disk(trees.roots[Tree.ARCHIVE]):
+        while trees.files.free_bytes(Tree.ARCHIVE) != ordinary_room(trees.roots[Tree.ARCHIVE]):
+            assert time.monotonic() < deadline
+
+
+def ordinary_room(directory: Path) -> int:
+    room = os.statvfs(directory)
+    return room.f_bavail * room.f_frsize
+
+
+def test_free_bytes_are_of_the_file_system_of_the_tree(tmp_path: Path) -> None:
+    """Nothing can be written to /proc."""
+    files = FileManager({Tree.SOURCE: tmp_path, Tree.ARCHIVE: Path("/proc")}, "c1", Modes())
+    assert (files.free_bytes(Tree.ARCHIVE), files.free_bytes(Tree.SOURCE) > 0) == (0, True)
+
+
 @pytest.mark.parametrize("full", [*FULL, None])
 def test_trash_on_a_full_disk_is_told_and_changes_nothing(
     trees: Trees, tmp_path: Path, full: Callable[[Path], AbstractContextManager[None]] | None
@@ -708,12 +790,12 @@ except ArchiverError as error:
 
 
 FAULTS_OF_THE_MACHINE = [
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENODEV,
-    errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ESHUTDOWN,
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
+    errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ESHUTDOWN,
 ]  # fmt: skip
 FAULTS_OF_A_FILE = [
-    errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EIO, errno.EXDEV, errno.ELOOP, errno.ENOTDIR,
-    errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL,
+    errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EXDEV, errno.ELOOP, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.EINVAL,
 ]  # fmt: skip
 
 
@@ -880,7 +962,7 @@ def test_trash_that_is_stopped_leaves_the_original_and_nothing_else(apart: Trees
 # The calls of a move to the trash, by kind, and how many of each there are.
 KILLS = {
     "trees": {"mkdirat": 3, "fchmod": 3, "renameat2": 1, "fsync": 5},
-    "apart": {"mkdirat": 3, "fchmod": 3, "pwrite64": 3, "utimensat": 1, "fsync": 6, "renameat2": 2, "unlinkat": 2},
+    "apart": {"mkdirat": 3, "fchmod": 3, "pwrite64": 3, "utimensat": 1, "fsync": 6, "renameat2": 2, "unlinkat": 1},
 }
 
 
@@ -901,6 +983,86 @@ def test_trash_that_is_killed_loses_nothing_and_is_finished_by_the_next(
     if places[0].exists():
         trash(either)
     assert (either.names(Tree.SOURCE), either.names(Tree.TRASH)) == ([], [str(CLIP)])
+
+
+# -- a link and unlink that is cut between the two --------------------------------------------------------
+
+SETS_ASIDE = 'print(files.set_aside(Tree.SOURCE, clip, "j1"))'
+PUTS_BACK = "print(files.put_back(Tree.SOURCE, aside, clip))"
+
+
+def cut(trees: Trees, script: str, record: Path) -> None:
+    """Kill a process that renames by link and unlink, between the two."""
+    faults = ["-e", "inject=renameat2:error=EINVAL", "-e", "inject=unlinkat:signal=SIGKILL:when=1"]
+    command = strace(record, "-e", "trace=renameat2,linkat,unlinkat", *faults)
+    ended = run([*command, *python(CHILD + script, *(trees.roots[tree] for tree in Tree))])
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+@EITHER_RENAME
+@pytest.mark.parametrize("first", [SETS_ASIDE, PUTS_BACK], ids=["set aside", "put back"])
+def test_put_back_after_a_cut_rename_leaves_one_name(
+    trees: Trees, tmp_path: Path, first: str, refusal: str | None
+) -> None:
+    inode = trees.put(Tree.SOURCE, CLIP if first is SETS_ASIDE else ASIDE).stat().st_ino
+    cut(trees, first, tmp_path / "killed")
+    assert trees.names(Tree.SOURCE) == [str(ASIDE), str(CLIP)]
+    assert child(trees, PUTS_BACK, tmp_path / "strace", refusal) == [str(CLIP)]
+    assert (trees.names(Tree.SOURCE), trees.at(Tree.SOURCE, CLIP).stat().st_ino) == ([str(CLIP)], inode)
+
+
+@EITHER_RENAME
+@pytest.mark.parametrize("tree", [Tree.SOURCE, Tree.ARCHIVE])
+def test_trash_after_a_cut_rename_leaves_one_name(
+    trees: Trees, tmp_path: Path, tree: Tree, refusal: str | None
+) -> None:
+    inode = trees.put(tree, ASIDE).stat().st_ino
+    script = f'print(files.trash(Tree.{tree.name}, aside, clip, "j1", NeverStop()))'
+    place = CLIP if tree is Tree.SOURCE else "archived" / CLIP
+    cut(trees, script, tmp_path / "killed")
+    assert (trees.names(tree), trees.names(Tree.TRASH)) == ([str(ASIDE)], [str(place)])
+    assert child(trees, script, tmp_path / "strace", refusal) == [str(place)]
+    assert (trees.names(tree), trees.names(Tree.TRASH)) == ([], [str(place)])
+    assert trees.at(Tree.TRASH, place).stat().st_ino == inode
+
+
+@pytest.mark.parametrize("place", [SECOND, THIRD])
+def test_put_back_knows_its_file_under_a_later_name(trees: Trees, place: PurePosixPath) -> None:
+    """The cut rename had found the first names taken."""
+    trees.put(Tree.SOURCE, ASIDE)
+    taken = [CLIP, SECOND][: 1 if place == SECOND else 2]
+    for path in taken:
+        trees.put(Tree.SOURCE, path)
+    trees.at(Tree.SOURCE, place).hardlink_to(trees.at(Tree.SOURCE, ASIDE))
+    assert trees.files.put_back(Tree.SOURCE, ASIDE, CLIP) == place
+    assert trees.names(Tree.SOURCE) == sorted(map(str, [*taken, place]))
+
+
+def test_trash_knows_its_file_under_a_later_name(trees: Trees) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    trees.put(Tree.TRASH, CLIP)
+    trees.at(Tree.TRASH, SECOND).hardlink_to(trees.at(Tree.SOURCE, ASIDE))
+    assert trash(trees) == SECOND
+    assert (trees.names(Tree.SOURCE), trees.names(Tree.TRASH)) == ([], [str(CLIP), str(SECOND)])
+
+
+def test_equal_content_under_another_inode_is_another_file(trees: Trees) -> None:
+    """Only a name of the very same file is dropped."""
+    for path in (ASIDE, CLIP):
+        trees.put(Tree.SOURCE, path)
+    assert trees.files.put_back(Tree.SOURCE, ASIDE, CLIP) == SECOND
+    assert trees.names(Tree.SOURCE) == [str(CLIP), str(SECOND)]
+
+
+def test_trash_after_a_cut_rename_brings_both_places_to_the_disk(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    cut(trees, TRASHES, tmp_path / "killed")
+    source, trashed = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
+    assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"remove {source / ASIDE}",
+        *sync_up(trashed),
+        f"sync {source / DAY}",
+    ]
 
 
 # -- symlinks and mounts ----------------------------------------------------------------------------------
@@ -1026,6 +1188,18 @@ def test_nothing_is_removed_on_another_mount(
         with pytest.raises(PermissionError, match="is on another mount than the source root"):
             REMOVALS[name](files, day)
         assert sorted((elsewhere / "disk").glob("*.*")) == before
+
+
+@pytest.mark.parametrize("mount", [below_the_root_of_all, *([bound_into_the_tree] if can_mount() else [])])
+def test_a_part_that_is_not_there_is_no_matter_on_another_mount(
+    elsewhere: Path, mount: Callable[[Path], AbstractContextManager[tuple[Path, PurePosixPath]]]
+) -> None:
+    fill(elsewhere / "disk")
+    (elsewhere / "disk" / PART.name).unlink()
+    with mount(elsewhere / "disk") as (root, day):
+        before = everything_under(elsewhere / "disk")
+        FileManager({Tree.SOURCE: root}, "c1", Modes()).remove_part(Tree.SOURCE, day / PART.name)
+        assert everything_under(elsewhere / "disk") == before
 
 
 # -- writers ----------------------------------------------------------------------------------------------

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,12 @@ class Place:
 
     def marker(self, tree: Tree) -> Path:
         return self.paths[tree] / MARKER
+
+    def marking(self, tree: Tree) -> Marker:
+        """What the marker of a root says, but for its nonce, which is another each time."""
+        marker = read_marker(self.paths[tree])
+        assert marker is not None
+        return replace(marker, nonce="")
 
     def claim(self, catalog: str = "c1") -> None:
         """What one run leaves: three roots that belong to a catalog."""
@@ -118,7 +127,8 @@ def test_enter_takes_roots_that_are_symlinks(place: Place, tmp_path: Path) -> No
     (tmp_path / "disk").mkdir()
     place.paths[Tree.ARCHIVE].symlink_to(tmp_path / "disk")
     place.claim()
-    assert read_marker(tmp_path / "disk") == Marker("c1", "archive", str(place.state_dir))
+    assert (tmp_path / "disk" / MARKER).is_file()
+    assert place.marking(Tree.ARCHIVE) == Marker("c1", "archive", str(place.state_dir))
 
 
 HOLDS = """
@@ -218,7 +228,7 @@ def test_locks_are_not_inherited_by_children(place: Place) -> None:
 
 def test_claim_marks_every_root(place: Place) -> None:
     place.claim()
-    assert {tree: read_marker(root) for tree, root in place.paths.items()} == {
+    assert {tree: place.marking(tree) for tree in Tree} == {
         tree: Marker("c1", tree.value, str(place.state_dir)) for tree in Tree
     }
 
@@ -229,6 +239,67 @@ def test_claim_again_changes_no_marker(place: Place) -> None:
     with place.roots() as roots:
         roots.claim("c1", ALL_KNOWN)
     assert everything_under(place.paths[Tree.SOURCE]) == before
+
+
+def nonces(roots: Roots) -> dict[Tree, str]:
+    return {tree: roots.nonce(tree) for tree in Tree}
+
+
+def test_claim_gives_each_root_a_nonce_of_its_own(place: Place) -> None:
+    with place.roots() as roots:
+        roots.claim("c1", NOTHING_KNOWN)
+        assert len({*nonces(roots).values(), ""}) == 4
+
+
+def test_nonce_is_the_one_its_marker_holds(place: Place) -> None:
+    with place.roots() as roots:
+        roots.claim("c1", NOTHING_KNOWN)
+        held = {tree: json.loads(place.marker(tree).read_bytes())["nonce"] for tree in Tree}
+        assert nonces(roots) == held
+
+
+def test_nonce_stays_from_run_to_run(place: Place) -> None:
+    told = []
+    for _ in range(2):
+        with place.roots() as roots:
+            roots.claim("c1", NOTHING_KNOWN)
+            told.append(nonces(roots))
+    assert told[0] == told[1]
+
+
+def made_anew_by_hand(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+    (root / MARKER).touch()
+
+
+def adopted_by_hand(root: Path) -> None:
+    (root / MARKER).write_bytes(b"")
+
+
+@pytest.mark.parametrize("renew", [made_anew_by_hand, adopted_by_hand])
+@pytest.mark.parametrize("tree", Tree)
+def test_nonce_of_a_root_made_anew_is_another(tmp_path: Path, tree: Tree, renew: Callable[[Path], None]) -> None:
+    place = Place(tmp_path)
+    place.paths |= {other: tmp_path / other for other in BESIDE}
+    told = []
+    for _ in range(2):
+        with place.roots() as roots:
+            roots.claim("c1", NOTHING_KNOWN)
+            told.append(nonces(roots))
+        renew(place.paths[tree])
+    assert {other for other in Tree if told[0][other] != told[1][other]} == {tree}
+
+
+def test_claim_leaves_a_marker_without_nonce_as_it_is(place: Place) -> None:
+    place.claim()
+    values = json.loads(place.marker(Tree.SOURCE).read_bytes())
+    del values["nonce"]
+    place.marker(Tree.SOURCE).write_text(json.dumps(values))
+    before = place.marker(Tree.SOURCE).read_bytes()
+    with place.roots() as roots:
+        roots.claim("c1", ALL_KNOWN)
+        assert (roots.nonce(Tree.SOURCE), place.marker(Tree.SOURCE).read_bytes()) == ("", before)
 
 
 def test_claim_writes_a_state_directory_that_is_not_utf8(tmp_path: Path) -> None:
@@ -265,23 +336,52 @@ def test_claim_of_swapped_trees_is_refused(tmp_path: Path, one: Tree, other: Tre
         roots.claim("c1", ALL_KNOWN)
 
 
+@pytest.mark.parametrize("tree", Tree)
+def test_claim_that_is_refused_marks_no_root(place: Place, tree: Tree) -> None:
+    """One root is another catalog's; the owner has made empty markers in the other two."""
+    place.claim("c2")
+    for other in set(Tree) - {tree}:
+        place.marker(other).write_bytes(b"")
+    with place.roots() as roots, pytest.raises(LockedError, match="belongs to catalog c2"):
+        roots.claim("c1", NOTHING_KNOWN)
+    assert {other: place.marking(other).catalog for other in Tree} == {**dict.fromkeys(Tree, ""), tree: "c2"}
+
+
+# Who tells that a root was in use: the catalog, the source that is marked already, or both.
+IN_USE = {"the catalog": (True, False), "the source": (False, True), "both": (True, True)}
+
+
+@pytest.mark.parametrize(("remembered", "source_marked"), IN_USE.values(), ids=IN_USE.keys())
 @pytest.mark.parametrize("tree", BESIDE)
-def test_claim_of_a_root_that_lost_its_marker_is_refused_and_nothing_is_written_there(place: Place, tree: Tree) -> None:
+def test_claim_of_a_root_that_lost_its_marker_is_refused_and_nothing_is_written_there(
+    place: Place, tree: Tree, remembered: bool, source_marked: bool
+) -> None:
     place.claim()
     place.marker(tree).unlink()
+    if not source_marked:
+        place.marker(Tree.SOURCE).unlink()
     before = everything_under(place.paths[tree])
-    with place.roots() as roots, pytest.raises(StartupError, match=f"the {tree} root has lost its marker"):
+    with place.roots() as roots, pytest.raises(StartupError, match=f"the {tree} root has no marker") as caught:
+        roots.claim("c1", {tree: remembered})
+    assert (caught.value.exit_code, everything_under(place.paths[tree])) == (69, before)
+
+
+@pytest.mark.parametrize("tree", BESIDE)
+def test_claim_that_misses_a_root_leaves_the_source_unmarked(place: Place, tree: Tree) -> None:
+    with place.roots() as roots, pytest.raises(StartupError, match=f"the {tree} root has no marker"):
         roots.claim("c1", {tree: True})
-    assert everything_under(place.paths[tree]) == before
+    assert place.marking(Tree.SOURCE) == Marker("", "", "")
 
 
 @pytest.mark.parametrize("tree", BESIDE)
 def test_claim_of_a_root_without_marker_where_nothing_is_known_marks_it(place: Place, tree: Tree) -> None:
+    """Neither the catalog nor a marked source knows of it: it may be new."""
     place.claim()
     place.marker(tree).unlink()
+    place.marker(Tree.SOURCE).unlink()
     with place.roots() as roots:
         roots.claim("c1", NOTHING_KNOWN)
-    assert read_marker(place.paths[tree]) == Marker("c1", tree.value, str(place.state_dir))
+    assert place.marking(tree) == Marker("c1", tree.value, str(place.state_dir))
 
 
 def test_claim_of_a_source_that_lost_its_marker_marks_it(place: Place) -> None:
@@ -290,7 +390,7 @@ def test_claim_of_a_source_that_lost_its_marker_marks_it(place: Place) -> None:
     place.marker(Tree.SOURCE).unlink()
     with place.roots() as roots:
         roots.claim("c1", ALL_KNOWN)
-    assert read_marker(place.paths[Tree.SOURCE]) == Marker("c1", "source", str(place.state_dir))
+    assert place.marking(Tree.SOURCE) == Marker("c1", "source", str(place.state_dir))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b" \n\t"])
@@ -301,7 +401,7 @@ def test_claim_adopts_an_empty_marker(place: Place, tree: Tree, content: bytes) 
     place.marker(tree).write_bytes(content)
     with place.roots() as roots:
         roots.claim("c1", ALL_KNOWN)
-    assert read_marker(place.paths[tree]) == Marker("c1", tree.value, str(place.state_dir))
+    assert place.marking(tree) == Marker("c1", tree.value, str(place.state_dir))
 
 
 def symlink(marker: Path) -> None:
@@ -577,12 +677,70 @@ with Roots({Tree.SOURCE: source, Tree.ARCHIVE: archive, Tree.TRASH: trash}, stat
 """
 
 
+def claims(place: Place, record: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """A claim in a process of its own, under strace."""
+    traced: list[str | Path] = ["strace", "-qq", "-y", "-s", "4096", "-o", record, *options]
+    command: list[str | Path] = [sys.executable, "-c", CLAIMS, *(place.paths[tree] for tree in Tree), place.state_dir]
+    return subprocess.run([*traced, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+
+
+_MADE = re.compile(r'mkdir\("(.*)", \d+\)\s+= 0')
+_WRITTEN = re.compile(r"pwrite64\(\d+<(.*?)>, .*\)\s+= \d+")
+_SYNCED = re.compile(r"fsync\(\d+<(.*)>\)\s+= 0")
+
+
+def steps(record: Path, base: Path) -> list[str]:
+    """What was made, written and brought to the disk below `base`, in order."""
+    kinds = (("make", _MADE), ("write", _WRITTEN), ("sync", _SYNCED))
+    calls = record.read_text(encoding="utf-8").splitlines()
+    done = [(word, match[1]) for call in calls for word, kind in kinds if (match := kind.fullmatch(call))]
+    return [f"{word} {os.path.relpath(path, base)}" for word, path in done if path.startswith(str(base))]
+
+
+def test_roots_and_markers_are_on_the_disk_and_the_source_is_marked_last(place: Place, tmp_path: Path) -> None:
+    """The parent of a root that was made, and the root of a marker that was written, as well as the marker."""
+    ended = claims(place, tmp_path / "strace", "-e", "trace=mkdir,pwrite64,fsync")
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    assert steps(tmp_path / "strace", place.paths[Tree.SOURCE]) == [
+        "make archived", "sync .",
+        "make .deleted", "sync .",
+        "make .archiverd", "sync .",
+        f"write archived/{MARKER}", f"sync archived/{MARKER}", "sync archived",
+        f"write .deleted/{MARKER}", f"sync .deleted/{MARKER}", "sync .deleted",
+        f"write {MARKER}", f"sync {MARKER}", "sync .",
+    ]  # fmt: skip
+
+
+def test_claim_again_writes_nothing(place: Place, tmp_path: Path) -> None:
+    place.claim()
+    claims(place, tmp_path / "strace", "-e", "trace=mkdir,pwrite64,fsync")
+    assert steps(tmp_path / "strace", place.paths[Tree.SOURCE]) == []
+
+
+@pytest.mark.parametrize("call", ["pwrite64", "fsync"])
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_claim_that_is_killed_can_be_done_again(place: Place, tmp_path: Path, call: str, when: int) -> None:
+    """At the n-th of the markers, or of the syncs that come with making the roots."""
+    ended = claims(place, tmp_path / "strace", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}")
+    assert ended.returncode == -signal.SIGKILL
+    place.claim()
+    assert {tree: place.marking(tree) for tree in Tree} == {
+        tree: Marker("c1", tree.value, str(place.state_dir)) for tree in Tree
+    }
+
+
+@pytest.mark.parametrize("when", range(4, 10))
+def test_claim_that_a_disk_fails_to_keep_is_told(place: Place, tmp_path: Path, when: int) -> None:
+    """Each of the three markers, and the directory of each; three syncs go before, of the roots that are made."""
+    ended = claims(place, tmp_path / "strace", "-e", "trace=fsync", "-e", f"inject=fsync:error=EIO:when={when}")
+    assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
+    assert ended.stdout == "ResourceError\n", ended.stderr
+
+
 def test_claim_on_a_full_disk_is_told_and_goes_on_later(place: Place, tmp_path: Path) -> None:
     """strace stands for the disk: the marker can be made, and nothing can be written into it."""
-    full: list[str | Path] = ["strace", "-qq", "-o", tmp_path / "strace", "-e", "inject=pwrite64:error=ENOSPC"]
-    command: list[str | Path] = [sys.executable, "-c", CLAIMS, *(place.paths[tree] for tree in Tree), place.state_dir]
-    ended = subprocess.run([*full, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    ended = claims(place, tmp_path / "strace", "-e", "inject=pwrite64:error=ENOSPC")
     assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
     assert ended.stdout == "ResourceError\n", ended.stderr
     place.claim()
-    assert read_marker(place.paths[Tree.SOURCE]) == Marker("c1", "source", str(place.state_dir))
+    assert place.marking(Tree.SOURCE) == Marker("c1", "source", str(place.state_dir))
