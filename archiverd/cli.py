@@ -214,7 +214,7 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
     if not config.no_confirm and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", advice="Give --no-confirm to go ahead without asking")
     level, console = _levels(config, options)
-    log_file = config.log_file if config.log_file.parent.is_dir() else None
+    log_file = config.log_file if os.path.isdir(config.log_file.parent) else None  # noqa: PTH112  (is_dir may raise)
     with Logger(level, log_file, console_level=console) as logger:
 
         def confirm(plan: RunPlan) -> bool:

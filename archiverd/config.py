@@ -132,7 +132,8 @@ def _read_path(value: object, info: ValidationInfo) -> Path:
     try:
         # A shell leaves the tilde of `--output=~/x` as it is.
         path = Path(value).expanduser() if origin == COMMAND_LINE else Path(value)
-        return path.resolve()
+        # The log stands where uploads arrive: a link planted under its name is left for the opening to refuse.
+        return path.parent.resolve() / path.name if info.field_name == "log_file" else path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of symlinks, no such home, a NUL
         raise ValueError(f"{_quoted(str(value))} cannot be resolved ({error})") from error
 

@@ -120,7 +120,7 @@ class Disposer:
             self._bench.catalog.done(recording, None, reason, self._bench.clock())
             return outcome(recording, result, reason)
         self._dispose_of_snapshots(recording)
-        place = self._place_in_trash(recording.path, receipt)
+        place = recording.disposed_to or self._place_in_trash(recording.path, receipt)
         self._bench.catalog.done(recording, place, "its source was gone already", self._bench.clock())
         return outcome(recording, result, receipt.reason)
 

@@ -95,7 +95,7 @@ class Pipeline:
     def _manner(self) -> Manner:
         return Manner(
             self._patience(), newest_first=self._config.order is Order.NEWEST, again=self._config.no_skip,
-            delete=self._config.delete,
+            delete=self._config.delete, snapshot_window_s=self._config.snapshot_window,
         )  # fmt: skip
 
     def _patience(self) -> Patience:
@@ -157,6 +157,8 @@ class Pipeline:
         if item.found is not None:
             row = catalog.offer(item.found, self._clock(), reason=item.reason)
         assert row is not None, "an item is found, or known"
+        if item.late:
+            row = catalog.attach(row, item.late)
         if item.action is Action.DISPOSE and row.state is State.DONE:
             return catalog.stands_again(row, self._clock())
         if item.action is Action.ARCHIVE and row.state in (State.ARCHIVED, State.DONE):

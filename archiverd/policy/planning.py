@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from archiverd.policy.admission import Patience, quiet_s, unsettled
-from archiverd.policy.model import Discovery, FoundRecording, Recording, State
+from archiverd.policy.model import Discovery, FoundFile, FoundRecording, Recording, State
+from archiverd.policy.pairing import pair
 
 _NEW = "new"
 
@@ -40,6 +41,7 @@ class Planned:
     known: Recording | None
     snapshots: int = 0
     doubts: tuple[str, ...] = ()
+    late: tuple[FoundFile, ...] = ()  # snapshots that came when their recording was done with
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Manner:
     newest_first: bool = False
     again: bool = False  # archive anew what is archived already
     delete: bool = False  # sources are deleted, not moved to the trash
+    snapshot_window_s: float = 60.0  # how far a snapshot may be from its recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,16 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
         for row in unfinished
         if (row.path, row.fingerprint) not in seen and not discovery.incomplete
     ]  # fmt: skip
+    late = _plan_late_snapshots(discovery.orphans, rows, manner, now)
+    items += late
     items.sort(key=_age, reverse=manner.newest_first)
+    taken = {snapshot.path for item in late for snapshot in item.late}
     found_paths = {found.clip.path for found in discovery.recordings}
     absent = (row for rows_of_path in rows.values() for row in rows_of_path if row.path not in found_paths)
     return RunPlan(
         items=tuple(items),
         ignored=dict(sorted(discovery.ignored.items())),
-        orphans=tuple(orphan.path for orphan in discovery.orphans),
+        orphans=tuple(orphan.path for orphan in discovery.orphans if orphan.path not in taken),
         delete=manner.delete,
         leftovers=discovery.leftovers,
         vanished=() if discovery.incomplete else tuple(row for row in absent if row.state in _EXPECTED),
@@ -115,6 +121,23 @@ _EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the
 def _age(item: Planned) -> tuple[str, PurePosixPath]:
     name = item.found.clip.name if item.found else item.known.name if item.known else None
     return (name.taken_at.isoformat() if name else "", item.path)
+
+
+def _plan_late_snapshots(
+    orphans: Iterable[FoundFile], rows: Mapping[PurePosixPath, list[Recording]], manner: Manner, now: float
+) -> list[Planned]:
+    """Snapshots go the way of their recording, also when that was archived and let go of before they came."""
+    settled = [o for o in orphans if now - o.fingerprint.mtime_ns / 1e9 >= manner.patience.settle_s]
+    done = {path: row for path, of_path in rows.items() for row in of_path if row.state is State.DONE}
+    clips = [FoundFile(row.path, row.fingerprint, row.name) for row in done.values()]
+    paired = pair(clips, settled, manner.snapshot_window_s).by_clip
+    return [
+        Planned(
+            path, done[path].name.camera, sum(snapshot.fingerprint.size for snapshot in snapshots), Action.DISPOSE,
+            "archived; its snapshot came later", None, done[path], len(snapshots), late=snapshots,
+        )
+        for path, snapshots in paired.items()
+    ]  # fmt: skip
 
 
 def _plan_found(found: FoundRecording, rows: list[Recording], manner: Manner, now: float) -> Planned:

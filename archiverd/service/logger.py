@@ -157,7 +157,7 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 
 def _open_log(path: str, flags: int) -> int:
     # The log may stand where uploads arrive: a link planted under its name must not turn it onto another file.
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY, LOG_FILE_MODE)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, LOG_FILE_MODE)
 
 
 class Logger:

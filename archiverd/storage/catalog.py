@@ -287,6 +287,13 @@ class Catalog:
         assert row is not None, "a row just entered"
         return row
 
+    def attach(self, recording: Recording, snapshots: Iterable[FoundFile]) -> Recording:
+        """Note that snapshots belong to a recording that is known already."""
+        with self._writing() as connection:
+            for snapshot in snapshots:
+                _attach(connection, recording.id, snapshot)
+            return self._load(recording.id)
+
     def claim(self, recording: Recording, job: str, now: float) -> Recording:
         """Make `job` the owner of a recording that waits (it becomes ACTIVE) or is archived (it stays so).
 

@@ -264,6 +264,7 @@ class FileManager:
                     _rename_no_replace(here, aside.name, there, candidate.name)
                     return candidate
                 if self._is_same_file(tree, aside, Tree.TRASH, candidate):
+                    _sync(there, candidate)
                     os.unlink(aside.name, dir_fd=here)
                     return candidate
         raise ResourceError(f"{naming.printable(wanted)}: no name is free in the trash")
@@ -419,4 +420,6 @@ def _rename_no_replace(old_directory: int, old: str, new_directory: int, new: st
         if code not in (errno.ENOSYS, errno.EINVAL):
             raise OSError(code, os.strerror(code), old, None, new)
     os.link(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory, follow_symlinks=False)
+    # Before the old name goes: not every file system keeps the order of two directory changes.
+    _sync(new_directory, new)
     os.unlink(old, dir_fd=old_directory)

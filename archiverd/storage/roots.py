@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -236,11 +236,10 @@ class Roots:
 def _make_root(path: Path) -> None:
     """Make the last directory of a root where it is missing; never its parents, which may be a missing mount."""
     try:
-        path.mkdir(mode=0o750)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o750)
+        # Each time: an earlier start may have made it and died before this.
         _sync_directory(path.parent)
-    except FileExistsError:
-        if not path.is_dir():
-            raise StartupError(f"{path}: is not a directory") from None
     except FileNotFoundError as error:
         raise StartupError(
             f"{path}: can't be made, for {path.parent} is not there",
@@ -248,6 +247,8 @@ def _make_root(path: Path) -> None:
         ) from error
     except OSError as error:
         raise StartupError(f"{path}: can't be made: {error.strerror}") from error
+    if not path.is_dir():
+        raise StartupError(f"{path}: is not a directory")
 
 
 def _sync_directory(path: Path) -> None:

@@ -215,3 +215,24 @@ def test_quarantined_clip_that_is_touched_is_tried_again(rig: Rig) -> None:
     source.write_bytes(whole)
     os.utime(source, (1_700_000_001, 1_700_000_001))
     assert results(rig.run_inside()) == [Result.TRANSCODED]
+
+
+# -- what comes late ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+def test_snapshot_that_comes_late_goes_the_way_of_its_recording(rig: Rig, deleting: bool) -> None:
+    upload = rig.upload("a")
+    rig.run_inside(delete=deleting)
+    before = rig.row(upload)
+    picture = rig.camera / upload.path.with_name(f"{upload.path.stem[:-2]}04.jpg")
+    picture.write_bytes(rigs.picture("a").read_bytes())
+
+    summary = rig.run_inside(delete=deleting)
+
+    assert results(summary) == [Result.DISPOSED]
+    assert not picture.exists()
+    row = rig.row(upload)
+    assert (row.state, row.disposed_to, row.archive) == (State.DONE, before.disposed_to, before.archive)
+    assert (rig.trash / upload.path.with_name(picture.name)).exists() != deleting
+    assert rig.run_inside(delete=deleting).plan.items == ()

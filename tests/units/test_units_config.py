@@ -691,3 +691,13 @@ def test_import_takes_none_of_the_heavy_modules() -> None:
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
     assert heavy & set(loaded.stdout.split()) == set()
+
+
+def test_log_file_that_is_a_symlink_is_not_resolved(tmp_path: Path) -> None:
+    """It stands where uploads arrive: where it leads is for the opening to refuse."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    planted = tmp_path / "real" / "archiver.log"
+    planted.symlink_to("/etc/passwd")
+    config = load(None, {"directory": str(tmp_path / "link")}, default_file=tmp_path / "none").config
+    assert config.log_file == planted

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiverd.policy.admission import Patience
-from archiverd.policy.model import Discovery, Fingerprint, FoundRecording, Recording, State
+from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Recording, State
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, name_of, recording, snapshot_of
 
@@ -317,3 +317,45 @@ def test_nothing_archived_is_let_go_unasked(
         assert item.known.state in {State.ARCHIVED, State.DONE}
         assert item.found is None or item.found.clip.fingerprint == item.known.fingerprint
         assert item.found is None or not item.found.protected
+
+
+# ---- snapshots that come late
+
+LATE = FoundFile(PATH.with_suffix(".jpg"), Fingerprint(77, 500, OLD_NS), name_of(PATH))
+
+
+def plan_late(*rows: Recording, snapshot: FoundFile = LATE, window_s: float = 60.0) -> RunPlan:
+    found = Discovery((), (snapshot,), {}, ())
+    return plan_run(found, rows, Manner(Patience(60, 600), snapshot_window_s=window_s), NOW)
+
+
+def test_snapshot_that_comes_late_goes_the_way_of_its_recording() -> None:
+    row = recording(State.DONE)
+    plan = plan_late(row)
+    assert [(item.action, item.known, item.late, item.found) for item in plan.items] == [
+        (Action.DISPOSE, row, (LATE,), None)
+    ]
+    assert plan.orphans == ()
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.DONE])
+def test_snapshot_whose_recording_is_not_done_stays_an_orphan(state: State) -> None:
+    plan = plan_late(recording(state))
+    assert plan.orphans == (LATE.path,)
+    assert not any(item.late for item in plan.items)
+
+
+def test_late_snapshot_that_is_too_young_waits() -> None:
+    young = replace(LATE, fingerprint=Fingerprint(77, 500, int((NOW - 59) * 1e9)))
+    assert plan_late(recording(State.DONE), snapshot=young).orphans == (LATE.path,)
+
+
+def test_late_snapshot_beyond_the_window_stays_an_orphan() -> None:
+    later = replace(LATE.name, taken_at=LATE.name.taken_at + timedelta(seconds=61))
+    far = FoundFile(PATH.with_name("another.jpg"), LATE.fingerprint, later)
+    assert plan_late(recording(State.DONE), snapshot=far).orphans == (far.path,)
+
+
+def test_late_snapshot_goes_to_the_newest_of_one_path() -> None:
+    first, second = recording(State.DONE), replace(recording(State.DONE), id=99)
+    assert [item.known for item in plan_late(first, second).items] == [second]
