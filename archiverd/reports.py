@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from archiverd.policy.model import Event, Recording, State, Tree
-from archiverd.policy.naming import NotAClip, parse_clip_name, printable
+from archiverd.policy.naming import FileKind, NotAClip, kind_of, parse_clip_name, printable
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Planned, RunPlan
 
@@ -244,14 +244,24 @@ def _went_to(disposed: bool, place: PurePosixPath | None) -> str:
 
 def unknown_lines(path: Path) -> list[str]:
     """What can be said of a file the catalog does not know."""
-    name = parse_clip_name(path.name)
     lines = [f"{printable(path)}: not in the catalog"]
-    if isinstance(name, NotAClip):
-        lines.append(f"  It is not a recording: {name.reason}. archiverd leaves it alone.")
-    elif os.path.lexists(path):
-        lines.append("  Its name is that of a recording. The next run looks at it, if it lies below YYYY/MM/DD.")
-    else:
-        lines.append("  There is no such file either.")
+    if not os.path.lexists(path):
+        return [*lines, "  There is no such file either."]
+    match kind_of(path.name):
+        case FileKind.CLIP:
+            lines.append("  Its name is that of a recording. The next run looks at it, if it lies below YYYY/MM/DD.")
+        case FileKind.SNAPSHOT:
+            lines.append("  A snapshot. It goes the way of a recording of its camera, once there is one close in time.")
+        case FileKind.KEEP:
+            lines.append("  It protects the recording of its name: that is archived, and its source stays.")
+        case FileKind.PART | FileKind.GONE:
+            lines.append("  A job of archiverd made it or set it aside. The next run mends it, if it knows that job.")
+        case FileKind.MARKER:
+            lines.append("  It tells whose tree this is. Leave it where it is.")
+        case FileKind.FOREIGN:
+            name = parse_clip_name(path.name)
+            reason = name.reason if isinstance(name, NotAClip) else "its name is none of ours"
+            lines.append(f"  It is not a recording: {reason}. archiverd leaves it alone.")
     return lines
 
 

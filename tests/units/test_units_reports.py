@@ -366,16 +366,38 @@ def test_recording_as_json_holds_hostile_names() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("notes.txt", "  It is not a recording: its name does not end in .mp4 or .jpg. archiverd leaves it alone."),
+        ("notes.txt", "It is not a recording: its name does not end in .mp4 or .jpg. archiverd leaves it alone."),
         (
             "front_20260230000000.mp4",
-            "  It is not a recording: impossible date 20260230000000. archiverd leaves it alone.",
+            "It is not a recording: impossible date 20260230000000. archiverd leaves it alone.",
         ),
-        ("front_20260630081500.mp4", "  There is no such file either."),
+        (
+            "front_20260630081500.jpg",
+            "A snapshot. It goes the way of a recording of its camera, once there is one close in time.",
+        ),
+        (
+            "front_20260630081500.keep",
+            "It protects the recording of its name: that is archived, and its source stays.",
+        ),
+        (
+            ".archiverd-0a1b2c.gone",
+            "A job of archiverd made it or set it aside. The next run mends it, if it knows that job.",
+        ),
+        (
+            ".archiverd-aa-0a1b2c.part",
+            "A job of archiverd made it or set it aside. The next run mends it, if it knows that job.",
+        ),
+        (".archiverd-root", "It tells whose tree this is. Leave it where it is."),
     ],
 )
 def test_unknown_file_is_told_apart(tmp_path: Path, name: str, words: str) -> None:
-    assert reports.unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", words]
+    (tmp_path / name).touch()
+    assert reports.unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", f"  {words}"]
+
+
+def test_unknown_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "front_20260630081500.mp4"
+    assert reports.unknown_lines(path) == [f"{path}: not in the catalog", "  There is no such file either."]
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling symlink"])
