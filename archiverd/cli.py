@@ -8,8 +8,9 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from archiverd.config import Config, Loaded
+    from archiverd.owner import Answer
     from archiverd.pipeline import Pipeline, Summary
+    from archiverd.policy.model import Tree
     from archiverd.policy.planning import RunPlan
     from archiverd.policy.stop import StopToken
     from archiverd.service.progress import ProgressReporter
+    from archiverd.storage.catalog import Catalog
+    from archiverd.storage.file_manager import FileManager
 
 _WIDE = 200  # columns of a table that does not go to a terminal
 _PATH = click.Path(path_type=Path)
@@ -262,8 +267,9 @@ def _summary_lines(summary: Summary) -> list[str]:
     from archiverd.policy.planning import Action
 
     lines = reports.summary_lines(summary.outcomes, len(summary.plan.of(Action.WAIT)), summary.elapsed_s)
-    left = len(summary.plan.work) - len(summary.outcomes)
-    return [f"Ended early: {left} of {len(summary.plan.work)} are left to the next run.", *lines] if left else lines
+    if not summary.left:
+        return lines
+    return [f"Ended early: {summary.left} of {len(summary.plan.work)} are left to the next run.", *lines]
 
 
 def _summary_json(summary: Summary) -> dict[str, object]:
@@ -365,18 +371,11 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
       archiverd why /camera/2026/11/23/REO_front_20261123081500.mp4
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
-    from archiverd.pipeline import Pipeline
-    from archiverd.policy.stop import NeverStop
-    from archiverd.scanner import relative_to_root
 
     config = _load(options).config
-    placed = relative_to_root(path, Pipeline(config, NeverStop()).roots)
-    if placed is None:
-        raise UsageError(
-            f"{path}: lies in none of the trees of {config.directory}", advice="Name the input with --directory"
-        )
+    (place,) = _places(config, [path])
     with _catalog(config) as catalog:
-        found = [(row, catalog.history(row)) for row in catalog.at_path(placed[1])]
+        found = [(row, catalog.history(row)) for row in catalog.at_path(place[1])]
     if options["as_json"]:
         events = [
             reports.recording_json(row)
@@ -391,15 +390,120 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     return 0 if found else 1
 
 
-def _catalog(config: Config) -> Any:  # Any: a context manager of Catalog
-    from archiverd.storage.catalog import FILE_NAME, Catalog
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
+@_everywhere
+def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
+    """Keep recordings in their tree, whatever their age: puts a .keep file beside each.
+
+    \b
+    Example:
+      archiverd protect /camera/2026/11/23/REO_front_20261123081500.mp4
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    from archiverd import owner
+
+    config = _load(options).config
+    return _answer(owner.protect(_files(config), _places(config, paths)), options)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
+@_everywhere
+def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
+    """Protect recordings no more: removes the .keep file beside each.
+
+    \b
+    Example:
+      archiverd unprotect /camera/2026/11/23/REO_front_20261123081500.mp4
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    from archiverd import owner
+
+    config = _load(options).config
+    return _answer(owner.unprotect(_files(config), _places(config, paths)), options)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH...]")
+@click.option("--all", "everything", is_flag=True, help="All that are quarantined.")
+@click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
+@_everywhere
+def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # Any: as above
+    """Have recordings that were quarantined, or wait after a failure, tried again by the next run.
+
+    \b
+    Examples:
+      archiverd retry /camera/2026/11/23/REO_front_20261123081500.mp4
+      archiverd retry --all
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    import time
+
+    from archiverd import owner
+    from archiverd.storage.catalog import Catalog
+
+    if bool(paths) == everything:
+        raise UsageError("name recordings, or give --all", advice="`archiverd list --state quarantined` names them")
+    config = _load(options).config
+    with Catalog(_catalog_path(config)) as catalog:
+        if everything:
+            return _answer(owner.retry_all(catalog, time.time()), options)
+        return _answer(owner.retry(catalog, [path for _, path in _places(config, paths)], time.time()), options)
+
+
+def _files(config: Config) -> FileManager:
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+    from archiverd.storage.file_manager import FileManager, Modes
+
+    return FileManager(Pipeline(config, NeverStop()).roots, "", Modes())
+
+
+def _places(config: Config, paths: Iterable[Path]) -> list[tuple[Tree, PurePosixPath]]:
+    """Which tree each path lies in, and where. Raises: UsageError for one in none."""
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+    from archiverd.scanner import relative_to_root
+
+    roots = Pipeline(config, NeverStop()).roots
+    places = []
+    for path in paths:
+        placed = relative_to_root(path, roots)
+        if placed is None:
+            raise UsageError(
+                f"{path}: lies in none of the trees of {config.directory}", advice="Name the input with --directory"
+            )
+        places.append(placed)
+    return places
+
+
+def _answer(answers: list[Answer], options: Options) -> int:
+    from archiverd.policy.naming import printable
+
+    told = [{"path": printable(a.path), "answer": a.words, "refused": a.refused} for a in answers]
+    if options["as_json"]:
+        _print_json(told)
+    else:
+        _print_lines(f"{answer['path']}: {answer['answer']}" for answer in told)
+    return 1 if any(answer.refused for answer in answers) else 0
+
+
+def _catalog(config: Config) -> AbstractContextManager[Catalog]:
+    from archiverd.storage.catalog import Catalog
+
+    return Catalog.to_read(_catalog_path(config))
+
+
+def _catalog_path(config: Config) -> Path:
+    """The catalog's file. Raises: StartupError where there is none."""
+    from archiverd.storage.catalog import FILE_NAME
 
     path = config.state_dir / FILE_NAME
     if not path.exists():
         raise StartupError(
             f"{path}: there is no catalog yet", advice=f"Begin with: archiverd run {config.directory} --dry-run"
         )
-    return Catalog.to_read(path)
+    return path
 
 
 @cli.group("config")

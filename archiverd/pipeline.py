@@ -48,6 +48,7 @@ class Summary:
     outcomes: tuple[Outcome, ...]
     elapsed_s: float
     stopped: Stopped | None = None
+    left: int = 0  # items of the plan whose turn did not come
 
     @property
     def exit_code(self) -> int:
@@ -113,7 +114,7 @@ class Pipeline:
         with self._opened() as (catalog, files, roots):
             finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
-            scanner.recover()
+            troubles = scanner.recover()
             transcoder = self._transcoder()
             transcoder.prove()
             found = scanner.scan()
@@ -129,7 +130,8 @@ class Pipeline:
             with make_reporter(len(plan.work), sum(item.size for item in plan.work)) as reporter, below(reporter):
                 processor = FileProcessor(self._workbench(catalog, files, roots, transcoder, reporter))
                 outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
-        return Summary(plan, tuple(outcomes), self._clock() - began, stopped)
+        left = len(plan.work) - len(outcomes)
+        return Summary(plan, (*troubles, *outcomes), self._clock() - began, stopped, left)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Catalog, FileManager, Roots]]:

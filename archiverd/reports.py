@@ -31,7 +31,7 @@ _NEXT = {
     State.PUBLISHING: "Its archive is being given its name.",
     State.ARCHIVED: "Its archive is committed; its source goes with the next run, unless it is protected.",
     State.DONE: "Nothing: it is archived and its source was let go of.",
-    State.QUARANTINED: "Nothing removes it. Upload it again, or touch it, to have it tried again.",
+    State.QUARANTINED: "Nothing removes it. `archiverd retry` has it tried again, and so does a new upload.",
     State.GONE: "Nothing: its source went away before it was archived.",
 }
 

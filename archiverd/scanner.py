@@ -13,6 +13,7 @@ from typing import assert_never
 
 from archiverd.policy import naming
 from archiverd.policy.model import Discovery, Recording, State, Tree
+from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import Aside, Trace, after_death, aside_step, owner_of_gone, removable_part
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
@@ -41,23 +42,27 @@ class Scanner:
 
     # -- recovery -----------------------------------------------------------------------------------------
 
-    def recover(self) -> None:
+    def recover(self) -> list[Outcome]:
         """Bring the trees and the catalog together again after a death of the process; harmless after none.
+
+        Returns what became of recordings that somebody should look at now.
 
         Jobs first: what their parts and set-aside files mean depends on what becomes of them. What can't be
         mended now (no right to a directory, a disk that fails there) is told, and left for the next start.
         """
+        troubles: list[Outcome] = []
         for recording in self._catalog.recordings((State.ACTIVE, State.PUBLISHING)):
             self._stop.check()
             with _told_if_it_fails(recording.path):
-                self._recover_job(recording)
+                self._recover_job(recording, troubles)
         for tree in Tree:
             for path in self._discoveries[tree].scan_leftovers():
                 self._stop.check()
                 with _told_if_it_fails(path):
                     self._recover_leftover(tree, path)
+        return troubles
 
-    def _recover_job(self, recording: Recording) -> None:
+    def _recover_job(self, recording: Recording, troubles: list[Outcome]) -> None:
         stands = recording.state is State.PUBLISHING and self._stands(recording)
         now, name = self._clock(), naming.printable(recording.path)
         match after_death(recording, archive_stands=stands):
@@ -71,6 +76,7 @@ class Scanner:
             case Trace.QUARANTINE:
                 reason = f"the process died {recording.crashes + 1} times in a row while working on it"
                 self._catalog.quarantine(recording, reason, now)
+                troubles.append(Outcome(recording.path, Result.QUARANTINED, reason, recording.fingerprint.size))
                 log.error("%s: quarantined, it stays where it is: %s", name, reason)
             case Trace.REDO:
                 self._catalog.crashed(recording, now)

@@ -391,6 +391,18 @@ class Catalog:
             self._move(recording, State.QUARANTINED, reason, now, from_=recording.state, job="")
             return self._load(recording.id)
 
+    def retry(self, recording: Recording, now: float) -> Recording:
+        """Have a recording that is quarantined, or waits after a failure, tried again at once, from nothing.
+
+        Raises: ClaimLostError where it is neither any more.
+        """
+        with self._writing():
+            self._move(
+                recording, State.WAITING, "to be tried again, as asked", now, from_=recording.state, job="",
+                not_before=now, attempts=0, crashes=0,
+            )  # fmt: skip
+            return self._load(recording.id)
+
     def gone(self, recording: Recording, reason: str, now: float) -> Recording:
         """Commit that a source went away before it was archived."""
         with self._writing():

@@ -111,6 +111,32 @@ class FileManager:
                 return candidate
         raise ResourceError(f"{naming.printable(path)}: {_TAKEN_LIMIT} files of this name stand in the {tree} tree")
 
+    # -- protection ---------------------------------------------------------------------------------------
+
+    def protect(self, tree: Tree, path: PurePosixPath) -> bool:
+        """Put a `.keep` beside a clip, durably; False where one stands already.
+
+        Raises: FileNotFoundError where the clip is not there.
+        """
+        keep = naming.keep_name(path.name)
+        with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
+            os.stat(path.name, dir_fd=directory, follow_symlinks=False)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                os.close(os.open(keep, flags, 0o644, dir_fd=directory))
+            except FileExistsError:
+                return False
+            _sync(directory, path)
+        return True
+
+    def unprotect(self, tree: Tree, path: PurePosixPath) -> bool:
+        """Take the `.keep` beside a clip away; False where there is none."""
+        try:
+            self._unlink(tree, path.with_name(naming.keep_name(path.name)))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     # -- parts and publishing -----------------------------------------------------------------------------
 
     def part_path(self, directory: PurePosixPath, job: str) -> PurePosixPath:

@@ -205,7 +205,7 @@ def test_recording_that_takes_the_process_down_is_quarantined_at_last(rig: Rig) 
     for _ in range(CRASH_LIMIT):
         rig.run_until_killed("finish_part:before")
 
-    rig.run_to_the_end()
+    assert rig.run_to_the_end() == 1
 
     assert rig.row(upload).state is State.QUARANTINED
     assert contents(rig, rig.camera).keys() == {upload.sha256, *rig.snapshots.values()}

@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal"}),
-    frozenset({"processor", "cleaner", "scanner"}),
+    frozenset({"processor", "cleaner", "scanner", "owner"}),
     frozenset({"pipeline"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),

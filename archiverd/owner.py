@@ -1,0 +1,83 @@
+"""What an owner asks of single recordings: protect them, let them go again, have them tried once more.
+
+All of it works beside a run: a `.keep` is made or removed in one step, and a row is moved only from the state it
+was seen in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from archiverd.policy import naming
+from archiverd.policy.model import Recording, State, Tree
+from archiverd.storage.catalog import Catalog, ClaimLostError
+from archiverd.storage.file_manager import FileManager
+
+Place = tuple[Tree, PurePosixPath]
+
+_CAN_BE_TRIED = (State.QUARANTINED, State.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was done about one path, in words; `refused` where nothing could be."""
+
+    path: PurePosixPath
+    words: str
+    refused: bool = False
+
+
+def protect(files: FileManager, places: Iterable[Place]) -> list[Answer]:
+    """Put a `.keep` beside each clip."""
+    return [_protect(files, tree, path) for tree, path in places]
+
+
+def _protect(files: FileManager, tree: Tree, path: PurePosixPath) -> Answer:
+    if naming.kind_of(path.name) is not naming.FileKind.CLIP:
+        return Answer(path, "is not a recording", refused=True)
+    try:
+        made = files.protect(tree, path)
+    except OSError as error:
+        return Answer(path, f"can't be protected: {error.strerror}", refused=True)
+    return Answer(path, "protected" if made else "was protected already")
+
+
+def unprotect(files: FileManager, places: Iterable[Place]) -> list[Answer]:
+    """Take the `.keep` beside each clip away."""
+    return [_unprotect(files, tree, path) for tree, path in places]
+
+
+def _unprotect(files: FileManager, tree: Tree, path: PurePosixPath) -> Answer:
+    if naming.kind_of(path.name) is not naming.FileKind.CLIP:
+        return Answer(path, "is not a recording", refused=True)
+    try:
+        removed = files.unprotect(tree, path)
+    except OSError as error:
+        return Answer(path, f"can't be unprotected: {error.strerror}", refused=True)
+    return Answer(path, "protected no more" if removed else "was not protected")
+
+
+def retry(catalog: Catalog, paths: Iterable[PurePosixPath], now: float) -> list[Answer]:
+    """Have the recordings of these source paths tried again."""
+    answers = []
+    for path in paths:
+        rows = [row for row in catalog.at_path(path) if row.path == path and row.state in _CAN_BE_TRIED]
+        answers += [_retry(catalog, row, now) for row in rows] or [
+            Answer(path, "neither waits nor is quarantined", refused=True)
+        ]
+    return answers
+
+
+def retry_all(catalog: Catalog, now: float) -> list[Answer]:
+    """Have everything that is quarantined tried again."""
+    return [_retry(catalog, row, now) for row in catalog.recordings((State.QUARANTINED,))]
+
+
+def _retry(catalog: Catalog, row: Recording, now: float) -> Answer:
+    try:
+        catalog.retry(row, now)
+    except ClaimLostError:
+        return Answer(row.path, "is being worked on by now", refused=True)
+    return Answer(row.path, "is tried again by the next run")

@@ -1,0 +1,117 @@
+"""What an owner asks of single recordings, by the command line, on real trees."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from archiverd.cli import run_command_line
+from archiverd.policy.model import State
+from archiverd.policy.outcome import Result
+from tests.e2e.invariants import assert_all_archived
+from tests.e2e.rig import Rig, results
+
+
+def ask(rig: Rig, verb: str, *arguments: str | Path) -> int:
+    options = ("--config", str(rig.config_file), "--directory", str(rig.camera))
+    return run_command_line([verb, *options, *map(str, arguments)])
+
+
+def damage(path: Path) -> None:
+    os.truncate(path, 1000)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def test_protected_recording_is_archived_and_stays_until_it_is_let_go(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload = rig.upload("a")
+    source = rig.camera / upload.path
+    assert ask(rig, "protect", source) == 0
+    assert ask(rig, "protect", source) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{upload.path}: protected",
+        f"{upload.path}: was protected already",
+    ]
+    rig.run_inside()
+    assert source.is_file()
+
+    assert ask(rig, "unprotect", source) == 0
+    assert ask(rig, "unprotect", source) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{upload.path}: protected no more",
+        f"{upload.path}: was not protected",
+    ]
+    rig.run_inside()
+    assert_all_archived(rig)
+
+
+def test_archive_can_be_protected_in_its_own_tree(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.run_inside()
+    archive = rig.archive / upload.path
+    assert ask(rig, "protect", archive) == 0
+    assert archive.with_suffix(".keep").is_file()
+
+
+@pytest.mark.parametrize("verb", ["protect", "unprotect"])
+def test_file_that_is_no_recording_is_refused(rig: Rig, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = (rig.camera / rig.path()).with_name("notes.txt")
+    assert ask(rig, verb, notes) == 1
+    assert capsys.readouterr().out.endswith("notes.txt: is not a recording\n")
+    assert not notes.with_suffix(".keep").exists()
+
+
+def test_recording_that_is_not_there_can_not_be_protected(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(rig, "protect", rig.camera / rig.path()) == 1
+    assert "can't be protected: No such file or directory" in capsys.readouterr().out
+    assert not list(rig.camera.rglob("*.keep"))
+
+
+def test_protection_never_follows_a_symlink_out_of_the_tree(rig: Rig) -> None:
+    outside = rig.base / "outside" / "01" / "01"
+    inside = rig.camera / "2020" / "01" / "01" / "REO_front_20200101100000.mp4"
+    assert inside.is_file(), "the rig puts a symlink there"
+    assert ask(rig, "protect", inside) == 1
+    assert not list(outside.glob("*.keep"))
+
+
+def test_quarantined_recording_is_tried_again_when_asked(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    upload = rig.upload("a")
+    rig.fake_ffmpeg("if transcoding: sys.exit(1)")
+    for _ in range(3):
+        rig.run_inside()
+    assert rig.row(upload).state is State.QUARANTINED
+    rig.fake_ffmpeg()
+
+    assert rig.run_inside().plan.work == ()
+    assert ask(rig, "retry", rig.camera / upload.path) == 0
+    assert capsys.readouterr().out == f"{upload.path}: is tried again by the next run\n"
+    assert rig.row(upload).attempts == 0
+    assert results(rig.run_inside()) == [Result.TRANSCODED]
+    assert_all_archived(rig)
+
+
+def test_retry_of_all_takes_every_quarantined_one(rig: Rig) -> None:
+    uploads = [rig.upload(name, rig.path(minute)) for minute, name in enumerate("ab")]
+    for upload in uploads:
+        damage(rig.camera / upload.path)
+    assert results(rig.run_inside()) == [Result.QUARANTINED] * 2
+    assert ask(rig, "retry", "--all") == 0
+    assert [rig.row(upload).state for upload in uploads] == [State.WAITING] * 2
+    assert results(rig.run_inside()) == [Result.QUARANTINED] * 2
+
+
+def test_retry_of_what_is_done_is_refused(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    upload = rig.upload("a")
+    rig.run_inside()
+    assert ask(rig, "retry", rig.camera / upload.path) == 1
+    assert "neither waits nor is quarantined" in capsys.readouterr().out
+    assert rig.row(upload).state is State.DONE
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "/camera/x.mp4")], ids=["neither", "both"])
+def test_retry_wants_recordings_or_all(rig: Rig, arguments: tuple[str, ...]) -> None:
+    assert ask(rig, "retry", *arguments) == 2
