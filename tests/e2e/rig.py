@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,6 @@ nice = 0
 idle_io = false
 """
 _PROGRAM = """\
-#!{python} -IS
 import os, sys, time
 def run_real():
     status = os.spawnv(os.P_WAIT, {real!r}, [{real!r}, *arguments])
@@ -261,14 +261,16 @@ class Rig:
         `body` is Python: `transcoding`, `strictly_decoding`, `target` tell of the run, `first_time()` is true once,
         `run_real()` runs ffmpeg to its end, `arguments` may be changed.
         """
-        program = self.programs / "ffmpeg"
+        program, script = self.programs / "ffmpeg", self.base / "ffmpeg.py"
         (self.base / "once").unlink(missing_ok=True)
-        program.write_text(
+        script.write_text(
             _PROGRAM.format(
                 python=sys.executable, real=self.real_ffmpeg, log=str(self.ffmpeg_log), once=str(self.base / "once"),
                 body=textwrap.dedent(body),
             )
         )  # fmt: skip
+        # Through a shell: the interpreter's path may hold a space, which no first line of a script can.
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS {shlex.quote(str(script))} "$@"\n')
         program.chmod(0o755)
 
     @property

@@ -254,7 +254,7 @@ def test_why_as_json_holds_the_receipt(sample: Sample) -> None:
     ("name", "words"),
     [
         ("REO_front_20200101000000.mp4", "There is no such file either."),
-        ("notes.txt", "It is not a recording: its name does not end in .mp4 or .jpg."),
+        ("archiver.log", "It is not a recording: its name does not end in .mp4 or .jpg."),
     ],
 )
 def test_why_says_what_can_be_said_of_an_unknown_file(sample: Sample, name: str, words: str) -> None:
@@ -347,18 +347,14 @@ def test_reader_that_goes_away_is_no_fault(sample: Sample, arguments: tuple[str,
 # ---- asking before anything is done
 
 
-def test_run_without_a_terminal_to_ask_on_is_refused(root: Path) -> None:
+def test_run_without_a_terminal_to_ask_on_is_refused_before_anything_is_done(root: Path) -> None:
     put(root, clip_name())
-    before = uploaded(root)
+    before = standing(root)
     told = archiverd("run", root)
     assert told.code == 2
-    assert "there is no terminal to ask on, so nothing was done" in told.err
+    assert "there is no terminal to ask on" in told.err
     assert "Give --no-confirm to go ahead without asking" in told.err
-    assert (uploaded(root), archives(root)) == (before, [])
-
-
-def test_run_without_a_terminal_and_without_work_needs_no_answer(root: Path) -> None:
-    assert archiverd("run", root).code == 0
+    assert standing(root) == before
 
 
 class Typed:
@@ -420,7 +416,7 @@ def test_any_answer_but_yes_changes_nothing(root: Path, answer: str) -> None:
         session.type(answer if answer == "\x04" else f"{answer}\n")
         code = session.end()
     assert (code, uploaded(root), archives(root)) == (0, before, [])
-    assert "Nothing was changed." in session.output
+    assert "No recording was touched." in session.output
 
 
 @pytest.mark.parametrize("answer", ["y", "YES"])
