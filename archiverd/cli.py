@@ -372,7 +372,7 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
 
-    config = _load(options).config
+    config = _load_for([path], options)
     (place,) = _places(config, [path])
     with _catalog(config) as catalog:
         found = [(row, catalog.history(row)) for row in catalog.at_path(place[1])]
@@ -403,7 +403,7 @@ def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import owner
 
-    config = _load(options).config
+    config = _load_for(paths, options)
     return _answer(owner.protect(_files(config), _places(config, paths)), options)
 
 
@@ -420,7 +420,7 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import owner
 
-    config = _load(options).config
+    config = _load_for(paths, options)
     return _answer(owner.unprotect(_files(config), _places(config, paths)), options)
 
 
@@ -444,11 +444,25 @@ def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # 
 
     if bool(paths) == everything:
         raise UsageError("name recordings, or give --all", advice="`archiverd list --state quarantined` names them")
-    config = _load(options).config
+    config = _load_for(paths, options)
     with Catalog(_catalog_path(config)) as catalog:
         if everything:
             return _answer(owner.retry_all(catalog, time.time()), options)
         return _answer(owner.retry(catalog, [path for _, path in _places(config, paths)], time.time()), options)
+
+
+def _load_for(paths: Iterable[Path], options: Options) -> Config:
+    """The configuration for some paths: where they lie in another input than the configured one, that input's."""
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+    from archiverd.scanner import relative_to_root
+    from archiverd.storage.roots import source_root_above
+
+    config = _load(options).config
+    roots = Pipeline(config, NeverStop()).roots
+    stray = next((path for path in paths if relative_to_root(path, roots) is None), None)
+    found = source_root_above(stray) if stray is not None and options["directory"] is None else None
+    return config if found is None else _load({**options, "directory": str(found)}).config
 
 
 def _files(config: Config) -> FileManager:

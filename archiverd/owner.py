@@ -6,7 +6,7 @@ was seen in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -31,32 +31,22 @@ class Answer:
 
 def protect(files: FileManager, places: Iterable[Place]) -> list[Answer]:
     """Put a `.keep` beside each clip."""
-    return [_protect(files, tree, path) for tree, path in places]
-
-
-def _protect(files: FileManager, tree: Tree, path: PurePosixPath) -> Answer:
-    if naming.kind_of(path.name) is not naming.FileKind.CLIP:
-        return Answer(path, "is not a recording", refused=True)
-    try:
-        made = files.protect(tree, path)
-    except OSError as error:
-        return Answer(path, f"can't be protected: {error.strerror}", refused=True)
-    return Answer(path, "protected" if made else "was protected already")
+    return [_change(files.protect, place, "protected", "was protected already") for place in places]
 
 
 def unprotect(files: FileManager, places: Iterable[Place]) -> list[Answer]:
     """Take the `.keep` beside each clip away."""
-    return [_unprotect(files, tree, path) for tree, path in places]
+    return [_change(files.unprotect, place, "protected no more", "was not protected") for place in places]
 
 
-def _unprotect(files: FileManager, tree: Tree, path: PurePosixPath) -> Answer:
+def _change(change: Callable[[Tree, PurePosixPath], bool], place: Place, changed: str, unchanged: str) -> Answer:
+    tree, path = place
     if naming.kind_of(path.name) is not naming.FileKind.CLIP:
         return Answer(path, "is not a recording", refused=True)
     try:
-        removed = files.unprotect(tree, path)
+        return Answer(path, changed if change(tree, path) else unchanged)
     except OSError as error:
-        return Answer(path, f"can't be unprotected: {error.strerror}", refused=True)
-    return Answer(path, "protected no more" if removed else "was not protected")
+        return Answer(path, f"can't be {changed}: {error.strerror}", refused=True)
 
 
 def retry(catalog: Catalog, paths: Iterable[PurePosixPath], now: float) -> list[Answer]:

@@ -222,7 +222,9 @@ class FileProcessor:
         """Why the source itself makes its transcode fail. Raises: the failure, where the source is sound."""
         self._bench.display.stage("examining the source")
         decoded = self._bench.transcoder.decode(
-            source.handle, encoded_audio=False, on_position=self._bench.show(source)
+            source.handle,
+            encoded_audio=bool(source.selection.encoded_audio),
+            on_position=self._bench.show(source),
         )
         if not decoded.error:
             raise failure

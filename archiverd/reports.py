@@ -177,15 +177,21 @@ def status_json(catalog: Catalog, roots: Mapping[Tree, Path]) -> JsonObject:
     """Queue, totals, and what needs somebody to look."""
     archived, before, after = catalog.archived_totals()
     troubled = catalog.recordings((State.QUARANTINED,))
-    waiting = catalog.recordings((State.WAITING, State.ACTIVE, State.PUBLISHING))
+    waiting = catalog.recordings((State.WAITING,))
+    active = catalog.recordings((State.ACTIVE, State.PUBLISHING))
     return {
         "catalog": catalog.id,
         "roots": {tree: printable(path) for tree, path in roots.items()},
         "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
         "archived": {"recordings": archived, "source_bytes": before, "archive_bytes": after},
-        "waiting": [{"path": printable(row.path), "reason": row.reason} for row in waiting],
-        "quarantined": [{"path": printable(row.path), "reason": row.reason} for row in troubled],
+        "active": [_reason_json(row) for row in active],
+        "waiting": [_reason_json(row) for row in waiting],
+        "quarantined": [_reason_json(row) for row in troubled],
     }
+
+
+def _reason_json(row: Recording) -> JsonObject:
+    return {"path": printable(row.path), "reason": row.reason}
 
 
 def status_lines(status: JsonObject) -> list[str]:
@@ -197,7 +203,7 @@ def status_lines(status: JsonObject) -> list[str]:
         f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
         f"{size_text(archived['archive_bytes'])} ({share_text(archived['archive_bytes'], archived['source_bytes'])})"
     )
-    for title, key in (("Waiting", "waiting"), ("Quarantined", "quarantined")):
+    for title, key in (("Working on", "active"), ("Waiting", "waiting"), ("Quarantined", "quarantined")):
         rows: Sequence[JsonObject] = status[key]
         if rows:
             lines.append(f"{title}:")

@@ -59,6 +59,19 @@ def read_marker(root: Path) -> Marker | None:
         os.close(handle)
 
 
+def source_root_above(path: Path) -> Path | None:
+    """The directory above a path that is marked as a source root; None where there is none."""
+    return next((root for root in path.absolute().parents if _is_source_root(root)), None)
+
+
+def _is_source_root(path: Path) -> bool:
+    try:
+        marker = read_marker(path)
+    except StartupError:  # a file of that name that is no marker of ours, or that we may not read
+        return False
+    return marker is not None and marker.tree == Tree.SOURCE
+
+
 def _parse(root: Path, content: bytes) -> Marker:
     if not content.strip():
         return Marker("", "", "")

@@ -241,6 +241,12 @@ def test_why_tells_why_a_clip_was_set_aside(sample: Sample) -> None:
     assert told.out.splitlines()[0].split(": ", 1)[1].startswith("quarantined, not a whole clip: the file begins with")
 
 
+def test_why_finds_the_input_above_the_path(sample: Sample) -> None:
+    path = sample.by_hour("0834")
+    told = archiverd("why", sample.root / "archived" / path)
+    assert (told.code, told.out.splitlines()[0].startswith(str(path))) == (0, True)
+
+
 def test_why_as_json_holds_the_receipt(sample: Sample) -> None:
     path = sample.by_hour("0834")
     (row,) = archiverd("why", sample.root / path, "--directory", sample.root, "--json").json

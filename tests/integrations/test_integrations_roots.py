@@ -20,7 +20,7 @@ import pytest
 from archiverd.errors import LockedError, ResourceError, StartupError
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
-from archiverd.storage.roots import Marker, Roots, read_marker
+from archiverd.storage.roots import Marker, Roots, read_marker, source_root_above
 
 REPOSITORY = Path(__file__).parents[2]
 NOTHING_KNOWN = {Tree.ARCHIVE: False, Tree.TRASH: False}
@@ -136,7 +136,7 @@ import sys
 from pathlib import Path
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
-from archiverd.storage.roots import Roots
+from archiverd.storage.roots import Roots, source_root_above
 source, archive, trash, state_dir = map(Path, sys.argv[1:5])
 with Roots({Tree.SOURCE: source, Tree.ARCHIVE: archive, Tree.TRASH: trash}, state_dir) as roots:
     if sys.argv[5]:
@@ -667,7 +667,7 @@ from pathlib import Path
 from archiverd.errors import ArchiverError
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
-from archiverd.storage.roots import Roots
+from archiverd.storage.roots import Roots, source_root_above
 source, archive, trash, state_dir = map(Path, sys.argv[1:5])
 with Roots({Tree.SOURCE: source, Tree.ARCHIVE: archive, Tree.TRASH: trash}, state_dir) as roots:
     try:
@@ -744,3 +744,15 @@ def test_claim_on_a_full_disk_is_told_and_goes_on_later(place: Place, tmp_path: 
     assert ended.stdout == "ResourceError\n", ended.stderr
     place.claim()
     assert place.marking(Tree.SOURCE) == Marker("c1", "source", str(place.state_dir))
+
+
+def test_source_root_is_found_above_any_path_in_it(place: Place) -> None:
+    place.claim()
+    source = place.paths[Tree.SOURCE]
+    assert source_root_above(source / "2026/01/02/not there.mp4") == source
+    assert source_root_above(place.paths[Tree.ARCHIVE] / "2026/01/02/clip.mp4") == source
+
+
+def test_source_root_above_a_path_in_none_is_none(tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("somebody else's")
+    assert source_root_above(tmp_path / "clip.mp4") is None

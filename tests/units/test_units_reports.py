@@ -456,10 +456,17 @@ def test_status_counts_and_names_what_waits_and_what_is_quarantined(catalog: Cat
     ]
 
 
+def test_status_tells_what_is_worked_on_from_what_waits(catalog: Catalog) -> None:
+    catalog.claim(catalog.offer(found(), NOW, reason="new"), "ab12", NOW)
+    lines = reports.status_lines(reports.status_json(catalog, ROOTS))
+    assert lines[-2:] == ["Working on:", f"  {PATH}: claimed"]
+    assert "Waiting:" not in lines
+
+
 def test_status_names_ten_and_counts_the_rest() -> None:
     rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
     lines = reports.status_lines(
-        {"roots": {}, "states": {}, "waiting": rows, "quarantined": rows[:10],
+        {"roots": {}, "states": {}, "active": [], "waiting": rows, "quarantined": rows[:10],
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
     )  # fmt: skip
     assert lines[0] == "Archived: 3, 4.0 KiB as 1.0 KiB (25 %)"
