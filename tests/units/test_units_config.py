@@ -701,3 +701,18 @@ def test_log_file_that_is_a_symlink_is_not_resolved(tmp_path: Path) -> None:
     planted.symlink_to("/etc/passwd")
     config = load(None, {"directory": str(tmp_path / "link")}, default_file=tmp_path / "none").config
     assert config.log_file == planted
+
+
+def test_example_file_shows_every_key_with_its_default() -> None:
+    example = Path(__file__).parents[2] / "etc" / "archiverd.toml"
+    shown = [line[2:] for line in example.read_text().splitlines() if re.match(r"# \w+ = ", line)]
+    defaults = load(None, {}, default_file=Path("/nonexistent"))
+    assert shown == [f"{key} = {value}" for key, value, _ in show(defaults)]
+
+
+def test_example_file_loads_as_it_is_and_with_every_line_in_force(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "etc" / "archiverd.toml"
+    in_force = tmp_path / "archiverd.toml"
+    in_force.write_text(re.sub(r"(?m)^# (\w+ = )", r"\1", example.read_text()))
+    defaults = load(None, {}, default_file=Path("/nonexistent")).config
+    assert load(example, {}).config == load(in_force, {}).config == defaults
