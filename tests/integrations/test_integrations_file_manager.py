@@ -1059,6 +1059,7 @@ def test_trash_after_a_cut_rename_brings_both_places_to_the_disk(trees: Trees, t
     cut(trees, TRASHES, tmp_path / "killed")
     source, trashed = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
     assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"sync {trashed / DAY}",  # the new name first, for the old one goes next
         f"remove {source / ASIDE}",
         *sync_up(trashed),
         f"sync {source / DAY}",
