@@ -7,7 +7,7 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ import click
 
 from archiverd import __version__
 from archiverd.errors import ArchiverError, Interrupted, StartupError, UsageError
+from archiverd.options import PATH, everywhere, input_directory, trees, work
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
     from archiverd.storage.file_manager import FileManager
 
 _WIDE = 200  # columns of a table that does not go to a terminal
-_PATH = click.Path(path_type=Path)
 
 Options = dict[str, Any]  # Any: option values by name, checked by Config
-Command = Callable[..., int]
 
 
 def main() -> None:
@@ -79,46 +78,7 @@ def _complain(error: ArchiverError) -> None:
         click.echo(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}", err=True)
 
 
-# -- options ----------------------------------------------------------------------------------------------
-
-
-def _stacked(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_everywhere = _stacked(
-    click.option("--config", "config_file", type=_PATH, metavar="FILE", help="Read this configuration file."),
-    click.option("--state-dir", metavar="DIR", help="Where the catalog is.  [{input}/.archiverd]"),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    click.option("-v", "--verbose", count=True, help="Say more."),
-    click.option("-q", "--quiet", count=True, help="Say less."),
-)
-
-_input = click.argument("directory", required=False, metavar="[DIRECTORY]")
-
-_trees = _stacked(
-    click.option("--output", metavar="DIR", help="Where archives go.  [{input}/archived]"),
-    click.option("--trash-root", metavar="DIR", help="Where sources go.  [{input}/.deleted]"),
-    click.option("--log-file", metavar="FILE", help="The log file.  [{input}/archiver.log]"),
-)
-
-_work = _stacked(
-    click.option("--dry-run", is_flag=True, default=None, help="Print the plan and change nothing."),
-    click.option("--cleanup", is_flag=True, default=None, help="Remove what is too old or too much."),
-    click.option("--clean-output", is_flag=True, default=None, help="Clean up the archive tree too."),
-    click.option("--delete", is_flag=True, default=None, help="Delete sources instead of moving them to the trash."),
-    click.option("--no-confirm", is_flag=True, default=None, help="Do not ask."),
-    click.option("--no-skip", is_flag=True, default=None, help="Archive again what is archived already."),
-    click.option("--age", metavar="DAYS", help="What is older is cleaned up.  [30]"),
-    click.option("--max-size", metavar="SIZE", help="What a tree may hold, for instance 500GB."),
-    click.option("--hardware", metavar="KIND", help="auto, qsv, vaapi or software.  [auto]"),
-    click.option("--codec", metavar="CODEC", help="hevc or h264.  [hevc]"),
-)
+# -- settings ---------------------------------------------------------------------------------------------
 
 
 def _load(options: Options) -> Loaded:
@@ -173,10 +133,10 @@ def cli() -> None:
 
 
 @cli.command()
-@_input
-@_trees
-@_work
-@_everywhere
+@input_directory
+@trees
+@work
+@everywhere
 def run(**options: Any) -> int:  # Any: option values by name, checked by Config
     """Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
 
@@ -284,8 +244,8 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 
 
 @cli.command()
-@_input
-@_everywhere
+@input_directory
+@everywhere
 def status(**options: Any) -> int:  # Any: option values by name, checked by Config
     """Say how many recordings are where on their way, and what needs somebody to look.
 
@@ -308,11 +268,11 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
 
 
 @cli.command("list")
-@_input
+@input_directory
 @click.option("--camera", metavar="GLOB", help="Only cameras whose name fits, for instance 'front*'.")
 @click.option("--since", metavar="WHEN", help="Only what was taken since then: 2026-11-01, or '3 days'.")
 @click.option("--state", metavar="STATE", help="Only recordings in this state, for instance quarantined.")
-@_everywhere
+@everywhere
 def list_command(camera: str | None, since: str | None, state: str | None, **options: Any) -> int:  # Any: as above
     """List recordings.
 
@@ -360,9 +320,9 @@ def _since(text: str | None) -> Any:  # Any: a datetime, or None
 
 
 @cli.command()
-@click.argument("path", type=_PATH)
+@click.argument("path", type=PATH)
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
-@_everywhere
+@everywhere
 def why(path: Path, **options: Any) -> int:  # Any: as above
     """Tell everything known of one file, in any tree, and what happens to it next.
 
@@ -391,9 +351,9 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
-@_everywhere
+@everywhere
 def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     """Keep recordings in their tree, whatever their age: puts a .keep file beside each.
 
@@ -408,9 +368,9 @@ def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
-@_everywhere
+@everywhere
 def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     """Protect recordings no more: removes the .keep file beside each.
 
@@ -425,10 +385,10 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH...]")
+@click.argument("paths", nargs=-1, type=PATH, metavar="[PATH...]")
 @click.option("--all", "everything", is_flag=True, help="All that are quarantined.")
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
-@_everywhere
+@everywhere
 def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # Any: as above
     """Have recordings that were quarantined, or wait after a failure, tried again by the next run.
 
@@ -526,8 +486,8 @@ def config_group() -> None:
 
 
 @config_group.command("check")
-@_input
-@_everywhere
+@input_directory
+@everywhere
 def config_check(**options: Any) -> int:  # Any: as above
     """Load the configuration and name every problem."""
     loaded = _load(options)
@@ -536,8 +496,8 @@ def config_check(**options: Any) -> int:  # Any: as above
 
 
 @config_group.command("show")
-@_input
-@_everywhere
+@input_directory
+@everywhere
 def config_show(**options: Any) -> int:  # Any: as above
     """Print every setting, and where it comes from."""
     from archiverd.config import as_json, show

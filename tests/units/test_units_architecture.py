@@ -29,6 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"adoption", "disposal"}),
     frozenset({"processor", "cleaner", "scanner", "owner"}),
     frozenset({"pipeline"}),
+    frozenset({"options"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
