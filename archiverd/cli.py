@@ -8,7 +8,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -38,8 +38,12 @@ Options = dict[str, Any]  # Any: option values by name, checked by Config
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
-    sys.exit(run_command_line(sys.argv[1:]))
+    """Run the command line and exit with its code, whatever has become of where the output went."""
+    from archiverd.service.logger import forget_lost_output
+
+    code = run_command_line(sys.argv[1:])
+    forget_lost_output()
+    sys.exit(code)
 
 
 def run_command_line(arguments: list[str]) -> int:
@@ -48,7 +52,8 @@ def run_command_line(arguments: list[str]) -> int:
         code = cli.main(args=arguments, prog_name="archiverd", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except click.Abort:
         return 128 + 2
@@ -58,11 +63,9 @@ def run_command_line(arguments: list[str]) -> int:
         _complain(error)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has gone (`archiverd list | head`): no fault, and nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # the reader of our output has gone (`archiverd list | head`): no fault
     except OSError as error:
-        click.echo(f"archiverd: {error}", err=True)
+        _say(f"archiverd: {error}")
         return StartupError.exit_code
 
 
@@ -71,11 +74,17 @@ def _complain(error: ArchiverError) -> None:
 
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            click.echo(f"archiverd: {problem}", err=True)
+            _say(f"archiverd: {problem}")
         return
-    click.echo(f"archiverd: {error.message}", err=True)
+    _say(f"archiverd: {error.message}")
     if error.advice:
-        click.echo(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}", err=True)
+        _say(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}")
+
+
+def _say(line: str) -> None:
+    """Tell it on stderr. Where that takes nothing (full, closed), there is nobody to tell, and the exit code does."""
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 # -- settings ---------------------------------------------------------------------------------------------

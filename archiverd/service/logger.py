@@ -261,6 +261,29 @@ class Logger:
         console.setLevel(min(self._level, self._console_level))
 
 
+def forget_lost_output() -> None:
+    """Let no output that can't be written change the exit code; to be called last.
+
+    Python flushes stdout and stderr at its end, and exits with 120 where that fails.
+    """
+    stream: TextIO | None
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _send_nowhere(stream)
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    """What is still in the stream's buffer then goes to /dev/null."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 def _restore(logger: logging.Logger, level: int, propagate: bool) -> None:
     logger.setLevel(level)
     logger.propagate = propagate

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiverd import __version__
-from tests.program import ARCHIVERD, archiverd, environment, standing
+from tests.program import ARCHIVERD, NO_CONFIG, archiverd, environment, standing
 
 
 @pytest.fixture
@@ -294,3 +294,18 @@ def test_whole_program_runs_from_any_directory(root: Path) -> None:
         check=False, capture_output=True, text=True, cwd="/", env=environment(),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("config", "show", "/camera"), id="what was asked for"),
+        pytest.param(("run", "/not there", "--no-confirm"), id="an error"),
+    ],
+)
+def test_output_that_cannot_be_written_does_not_become_the_exit_code_of_python(arguments: tuple[str, ...]) -> None:
+    """Python ends with 120 where it can't flush at its end."""
+    with Path("/dev/full").open("w") as full:
+        command = (*ARCHIVERD, *arguments, "--config", str(NO_CONFIG))
+        done = subprocess.run(command, env=environment(), stdout=full, stderr=full, check=False, timeout=60)
+    assert done.returncode == 69

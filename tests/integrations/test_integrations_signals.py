@@ -202,7 +202,7 @@ def test_nohup_keeps_the_process_over_a_hangup() -> None:
 
 
 SHOWS_BARS = """
-from archiverd.service.logger import Logger
+from archiverd.service.logger import Logger, forget_lost_output
 from archiverd.service.progress import ProgressReporter
 log = logging.getLogger("archiverd.test")
 signum = None
@@ -219,6 +219,7 @@ with GracefulExit() as stop, Logger(logging.INFO, stream=sys.stderr) as logger:
     except Interrupted as interrupted:
         log.warning("interrupted")
         signum = interrupted.signum
+forget_lost_output()
 sys.exit(128 + signum)
 """
 
@@ -255,7 +256,7 @@ def test_terminal_that_hangs_up_ends_the_process_as_a_hangup() -> None:
 @pytest.mark.parametrize("kind", ["full", "pipe", "closed"])
 def test_stderr_that_takes_nothing_changes_no_exit_code(kind: str) -> None:
     body = """
-from archiverd.service.logger import Logger
+from archiverd.service.logger import Logger, forget_lost_output
 from archiverd.service.progress import ProgressReporter
 if sys.argv[1] == "closed":
     sys.stderr = None
@@ -265,6 +266,7 @@ with Logger(logging.INFO) as logger, ProgressReporter(1, 1000, interval_s=0.01) 
     progress.refresh()
     progress.end("archived")
 logging.getLogger("archiverd.test").error("after the end")
+forget_lost_output()
 """
     reader, writer = os.pipe()
     os.close(reader)
