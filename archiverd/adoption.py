@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from archiverd.errors import TranscodeFailed
+from archiverd.errors import TranscodeFailed, VerificationFailed
 from archiverd.media.probe import probe
 from archiverd.media.source import Source
 from archiverd.policy import naming
@@ -18,22 +19,34 @@ from archiverd.workbench import TAG, Workbench
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An archive that is proven: where it stands, how it is known, and which file exactly was looked at."""
+
+    path: PurePosixPath
+    proof: str
+    fingerprint: Fingerprint
+    sha256: str
+
+
 class StandingArchives:
     """Finds and adopts them. That a file stands under the right name says nothing."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
 
-    def find(self, recording: Recording, source: Source, sha256: str) -> tuple[PurePosixPath, str] | None:
-        """An archive of this very content that stands under one of the source's names, and how it is known.
+    def find(
+        self, recording: Recording, source: Source, sha256: str, distrusted: PurePosixPath | None
+    ) -> Standing | None:
+        """An archive of this very content that stands under one of the source's names.
 
         Only two things are proof: that its bytes are the source's, in a file of its own; or that its metadata
-        names the source's SHA-256, and it verifies against the source.
+        names the source's SHA-256, and it verifies against the source. `distrusted` has failed its receipt.
         """
         for candidate in self._candidates(recording):
-            proof = self._proof(recording, candidate, source, sha256)
-            if proof:
-                return candidate, proof
+            standing = None if candidate == distrusted else self._proof(recording, candidate, source, sha256)
+            if standing is not None:
+                return standing
         return None
 
     def _candidates(self, recording: Recording) -> list[PurePosixPath]:
@@ -48,25 +61,25 @@ class StandingArchives:
                 found.append(directory / name)
         return found
 
-    def _proof(self, recording: Recording, archive: PurePosixPath, source: Source, sha256: str) -> str:
-        """How it is known that an archive is this source's; empty where it is not."""
+    def _proof(self, recording: Recording, archive: PurePosixPath, source: Source, sha256: str) -> Standing | None:
+        """The proof that an archive is this source's; None where there is none."""
         try:
             with self._bench.files.opened(Tree.ARCHIVE, archive) as handle:
                 status = os.fstat(handle)
                 if os.path.samestat(status, os.fstat(source.handle)):
-                    log.warning(
-                        "%s: is the source itself under another name, and no archive", naming.printable(archive)
-                    )
-                    return ""
-                if status.st_size == source.size and self._bench.files.sha256(handle, self._bench.stop) == sha256:
-                    return "its bytes are the source's"
-                return self._proof_by_name(handle, status.st_size, source, sha256)
+                    log.warning("%s: is the source itself, and no archive of it", naming.printable(archive))
+                    return None
+                theirs = self._bench.files.sha256(handle, self._bench.stop)
+                words = "its bytes are the source's"
+                if theirs != sha256:
+                    words = self._proof_by_name(handle, status.st_size, source, sha256)
+                return Standing(archive, words, Fingerprint.of(status), theirs) if words else None
         except (OSError, TranscodeFailed) as error:
             log.warning(
                 "%s: stands where the archive of %s belongs, and can't be compared: %s",
                 naming.printable(archive), naming.printable(recording.path), error,
             )  # fmt: skip
-            return ""
+            return None
 
     def _proof_by_name(self, handle: int, size: int, source: Source, sha256: str) -> str:
         tags = probe(handle, stop=self._bench.stop, limits=self._bench.settings.limits).tags
@@ -77,26 +90,29 @@ class StandingArchives:
         decoded = self._bench.transcoder.decode(source.handle, encoded_audio=False, on_position=show)
         if decoded.error:
             return ""
-        evidence = self._bench.verifier.evidence(source, decoded.frames, handle, size, height=None, on_position=show)
+        evidence = self._bench.verifier.evidence(
+            source, decoded.frames, handle, size, height=self._bench.height(source), on_position=show
+        )
         return "its metadata names this source, and it verifies" if agrees(evidence) else ""
 
-    def adopt(
-        self, recording: Recording, source: Source, sha256: str, standing: tuple[PurePosixPath, str]
-    ) -> Recording:
-        """Take an archive that stands, and is proven, for the archive of this recording."""
-        archive, proof = standing
-        self._bench.files.sync_file(Tree.ARCHIVE, archive)
-        with self._bench.files.opened(Tree.ARCHIVE, archive) as handle:
-            status, archive_sha256 = os.fstat(handle), self._bench.files.sha256(handle, self._bench.stop)
+    def adopt(self, recording: Recording, source: Source, sha256: str, standing: Standing) -> Recording:
+        """Take an archive that stands, and is proven, for the archive of this recording.
+
+        Raises: VerificationFailed where another file stands there by now.
+        """
+        self._bench.files.sync_file(Tree.ARCHIVE, standing.path)
+        status = self._bench.files.status(Tree.ARCHIVE, standing.path)
+        if status is None or Fingerprint.of(status) != standing.fingerprint:
+            raise VerificationFailed("the archive that stood there is not the one that was proven any more")
         now = self._bench.clock()
         receipt = Receipt(
             kind=ArchiveKind.ADOPTED, source=recording.fingerprint, source_sha256=sha256,
-            archive=Fingerprint.of(status), archive_sha256=archive_sha256, rung="", encoder="",
-            reason=f"stood there already: {proof}", frames=source.declared_frames,
-            duration_s=source.info.duration_s, checks=(proof,), claimed_at=now, encode_s=0.0, verify_s=0.0,
+            archive=standing.fingerprint, archive_sha256=standing.sha256, rung="", encoder="",
+            reason=f"stood there already: {standing.proof}", frames=source.declared_frames,
+            duration_s=source.info.duration_s, checks=(standing.proof,), claimed_at=now, encode_s=0.0, verify_s=0.0,
             committed_at=now,
         )  # fmt: skip
-        return self._bench.catalog.adopted(recording, archive, receipt, now)
+        return self._bench.catalog.adopted(recording, standing.path, receipt, now)
 
     def retire(self, recording: Recording, old: PurePosixPath) -> None:
         """Move an archive that was made anew to the trash. One rename: no death leaves it between two names."""

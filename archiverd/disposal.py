@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import PurePosixPath
+from typing import assert_never
 
 from archiverd.policy import naming
-from archiverd.policy.letting_go import LastLook, doubt
+from archiverd.policy.letting_go import Follows, LastLook, doubt, what_follows
 from archiverd.policy.model import Fingerprint, Receipt, Recording, Snapshot, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import snapshot_job
@@ -31,7 +32,7 @@ class Disposer:
         """
         receipt = recording.receipt
         assert receipt is not None, "an archived recording has its receipt"
-        if self._is_protected(recording):
+        if self._is_protected(recording, receipt):
             now = self._bench.clock()
             self._bench.catalog.hold(recording, "protected by its .keep file", now, now)
             return outcome(recording, Result.KEPT if result is Result.DISPOSED else result, "source is protected")
@@ -46,11 +47,11 @@ class Disposer:
             return self._finish(recording, receipt, result)
         return self._dispose(recording, receipt, result, aside)
 
-    def _is_protected(self, recording: Recording) -> bool:
-        """Whether a `.keep` stands beside a source that is still there to be kept."""
-        keep = recording.path.with_name(naming.keep_name(recording.path.name))
-        stands = self._bench.files.status(Tree.SOURCE, recording.path) is not None
-        return stands and self._bench.files.status(Tree.SOURCE, keep) is not None
+    def _is_protected(self, recording: Recording, receipt: Receipt) -> bool:
+        """Whether a `.keep` stands beside the very source that was archived."""
+        named = self._bench.files.status(Tree.SOURCE, recording.path)
+        stands = named is not None and Fingerprint.of(named) == receipt.source
+        return stands and self._bench.files.keep_beside(Tree.SOURCE, recording.path) is not None
 
     def _archive_stands(self, recording: Recording, receipt: Receipt) -> bool:
         """Whether the archive is the file that was committed; where anything about it changed, by its SHA-256."""
@@ -80,7 +81,8 @@ class Disposer:
 
     def _dispose(self, recording: Recording, receipt: Receipt, result: Result, aside: PurePosixPath) -> Outcome | None:
         try:
-            why_not = doubt(self._last_look(aside, receipt.source, receipt.source_sha256))
+            look = self._last_look(aside, receipt.source, receipt.source_sha256)
+            why_not = doubt(look)
             if not why_not and not self._archive_stands(recording, receipt):
                 self._put_back(recording)
                 return None
@@ -93,10 +95,22 @@ class Disposer:
             self._put_back(recording)
             raise
         back = self._bench.files.put_back(Tree.SOURCE, aside, recording.path)
-        reason = f"{why_not}: it stays, and is a recording of its own"
-        self._bench.catalog.done(recording, None, reason, self._bench.clock())
-        log.warning("%s: %s, as %s", naming.printable(recording.path), reason, naming.printable(back))
-        return outcome(recording, result, reason)
+        log.warning("%s: %s: it stays, as %s", naming.printable(recording.path), why_not, naming.printable(back))
+        return self._keep(recording, look, why_not)
+
+    def _keep(self, recording: Recording, look: LastLook, why_not: str) -> Outcome:
+        """Note what becomes of a source that was put back."""
+        now = self._bench.clock()
+        match what_follows(look):
+            case Follows.NEW_RECORDING:
+                self._bench.catalog.done(recording, None, f"{why_not}: it is a recording of its own now", now)
+            case Follows.LATER:
+                self._bench.catalog.hold(recording, why_not, now + self._bench.settings.patience.settle_s, now)
+            case Follows.ARCHIVE_AGAIN:
+                self._bench.catalog.wait(recording, why_not, now, now)
+            case unreachable:
+                assert_never(unreachable)
+        return outcome(recording, Result.WAITING, f"{why_not}: it stays")
 
     def _last_look(self, aside: PurePosixPath, expected: Fingerprint, sha256: str = "") -> LastLook:
         with self._bench.files.opened(Tree.SOURCE, aside) as handle:

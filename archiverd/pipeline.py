@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
 from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
-from archiverd.storage.catalog import FILE_NAME, Catalog
+from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots, read_marker
 from archiverd.workbench import JobSettings, Workbench
@@ -148,7 +148,8 @@ class Pipeline:
     def _note(self, catalog: Catalog, plan: RunPlan) -> None:
         """Enter what the plan leaves to later runs: what has vanished, and since when the young are known."""
         for row in plan.vanished:
-            catalog.gone(row, "the source is not there any more", self._clock())
+            with suppress(ClaimLostError):  # somebody has asked something of it since the plan was made
+                catalog.gone(row, "the source is not there any more", self._clock())
         for item in plan.of(Action.WAIT):
             if item.found is not None:
                 catalog.offer(item.found, self._clock(), reason=item.reason)
@@ -178,6 +179,8 @@ class Pipeline:
                 reporter.begin(naming.printable(item.path.name), item.size, None)
                 try:
                     outcome = processor.process(self._offer(catalog, item), again=self._config.no_skip)
+                except ClaimLostError as error:
+                    outcome = Outcome(item.path, Result.WAITING, error.message, item.size)
                 except NoSpaceError as error:
                     log.error("%s: %s", naming.printable(item.path), error)  # noqa: TRY400  (an expected fault)
                     outcome, too_large = Outcome(item.path, Result.WAITING, error.message, item.size), error

@@ -71,10 +71,11 @@ class FileProcessor:
         self._standing = StandingArchives(bench)
         self._disposer = Disposer(bench)
 
-    def process(self, recording: Recording, *, again: bool = False) -> Outcome:
+    def process(self, recording: Recording, *, again: bool = False, distrusted: PurePosixPath | None = None) -> Outcome:
         """Take one recording as far as it goes now.
 
-        `again` makes a new archive where one stands already, and moves the old one to the trash.
+        `again` makes a new archive where one stands already, and moves the old one to the trash. `distrusted` is
+        a file in the archive that is not what its receipt says: it is not taken for this recording's archive.
         Raises: ResourceError where the machine fails, Interrupted on a stop; the recording then waits unharmed.
         """
         try:
@@ -85,7 +86,7 @@ class FileProcessor:
         try:
             if claimed.state is State.ARCHIVED:
                 return self._let_go(claimed, Result.DISPOSED)
-            return self._archive(claimed, again=again)
+            return self._archive(claimed, again=again, distrusted=distrusted)
         except (JobError, OSError) as error:
             return self._after_failure(claimed, error)
         except (ResourceError, StartupError, Interrupted) as error:
@@ -97,7 +98,7 @@ class FileProcessor:
 
     # -- from source to archive ---------------------------------------------------------------------------
 
-    def _archive(self, recording: Recording, *, again: bool) -> Outcome:
+    def _archive(self, recording: Recording, *, again: bool, distrusted: PurePosixPath | None) -> Outcome:
         with self._opened_source(recording) as (handle, before):
             self._bench.display.stage("examining")
             refusal, walk = self._admit(recording, handle)
@@ -108,13 +109,13 @@ class FileProcessor:
             if info.video is None:
                 raise SourceInvalid("ffprobe finds no video in it")
             source = Source(handle, before.st_size, declared_frames(walk), info, select(info))
-            standing = self._standing.find(recording, source, sha256)
+            standing = self._standing.find(recording, source, sha256, distrusted)
             if standing is not None and not again:
                 archived = self._standing.adopt(recording, source, sha256, standing)
             else:
                 archived = self._make_archive(recording, source, sha256, before)
         if standing is not None and again:
-            self._standing.retire(archived, standing[0])
+            self._standing.retire(archived, standing.path)
         _log_archived(archived)
         assert archived.receipt is not None, "an archived recording has its receipt"
         return self._let_go(archived, Result(archived.receipt.kind.value))
@@ -125,11 +126,15 @@ class FileProcessor:
         if let_go is not None:
             return let_go
         reason = f"its archive {naming.printable(recording.archive or '')} no longer stands as it was committed"
-        log.warning("%s: %s; it is archived again", naming.printable(recording.path), reason)
         now = self._bench.clock()
+        if not self._source_is_there(recording):
+            log.error("%s: %s, and its source is gone", naming.printable(recording.path), reason)
+            self._bench.catalog.hold(recording, reason, now, now)
+            return outcome(recording, Result.FAILED, f"{reason}, and its source is gone: look in the trash")
+        log.warning("%s: %s; it is archived again", naming.printable(recording.path), reason)
         waiting = self._bench.catalog.wait(recording, reason, now, now)
         if result is Result.DISPOSED:
-            return self.process(waiting)
+            return self.process(waiting, distrusted=recording.archive)
         # It was made a moment ago: whatever takes it away would take the next one too.
         return outcome(waiting, Result.FAILED, reason)
 
@@ -231,11 +236,9 @@ class FileProcessor:
         return f"it does not decode strictly: {decoded.error}"
 
     def _evidence(self, source: Source, source_frames: int, target: int) -> Evidence:
-        video, limit = source.info.video, self._bench.transcoder.settings.max_height
-        height = 0 if video is None else video.height
         return self._bench.verifier.evidence(
             source, source_frames, target, os.fstat(target).st_size,
-            height=min(height, limit) if limit is not None else height, on_position=self._bench.show(source),
+            height=self._bench.height(source), on_position=self._bench.show(source),
         )  # fmt: skip
 
     def _verbatim(self, source: Source, sha256: str, target: int, reason: str) -> _Made:

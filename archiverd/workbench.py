@@ -56,6 +56,12 @@ class Workbench:
     display: Display
     clock: Callable[[], float]  # seconds since the epoch
 
+    def height(self, source: Source) -> int:
+        """The pixels an archive of this source is to be high."""
+        video, limit = source.info.video, self.transcoder.settings.max_height
+        height = 0 if video is None else video.height
+        return height if limit is None else min(height, limit)
+
     def show(self, source: Source) -> Callable[[Position], None]:
         """What shows ffmpeg's position in a clip on the display."""
         total_s = source.info.duration_s

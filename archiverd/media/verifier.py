@@ -6,7 +6,6 @@ from archiverd.media import boxes, process
 from archiverd.media.probe import probe
 from archiverd.media.source import Source
 from archiverd.media.transcoder import OnPosition, Transcoder
-from archiverd.policy.clip_info import Stream
 from archiverd.policy.stop import StopToken
 from archiverd.policy.verdict import Evidence
 
@@ -20,13 +19,13 @@ class Verifier:
         self._stop = stop
 
     def evidence(
-        self, source: Source, source_frames: int, output: int, output_size: int, *, height: int | None,
+        self, source: Source, source_frames: int, output: int, output_size: int, *, height: int,
         on_position: OnPosition,
     ) -> Evidence:  # fmt: skip
         """Walk, probe and decode the open file `output`.
 
-        `source_frames` decoded strictly during the transcode; `height` is what the output was to have, None for
-        any. Raises: TranscodeFailed where the output can't be read at all; ResourceError; Interrupted.
+        `source_frames` decoded strictly during the transcode; `height` is what the output was to have.
+        Raises: TranscodeFailed where the output can't be read at all; ResourceError; Interrupted.
         """
         walk = boxes.walk(output)
         info = probe(output, stop=self._stop, limits=self._limits)
@@ -43,9 +42,5 @@ class Verifier:
             output_frames=decoded.frames,
             output_error=decoded.error,
             output_size=output_size,
-            height=_height(info.video) if height is None else height,
+            height=height,
         )
-
-
-def _height(video: Stream | None) -> int:
-    return 0 if video is None else video.height

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +24,18 @@ def doubt(look: LastLook) -> str:
     if look.same_content is False:
         return "its content changed after it was archived"
     return ""
+
+
+class Follows(StrEnum):
+    """What becomes of a source that may not go."""
+
+    NEW_RECORDING = "new recording"  # another fingerprint: the next look finds it as a recording of its own
+    LATER = "later"  # somebody has it open: looked at again
+    ARCHIVE_AGAIN = "archive again"  # other content under the same fingerprint: only its own row can archive it
+
+
+def what_follows(look: LastLook) -> Follows:
+    """What to do about a file that there is a doubt about."""
+    if not look.same_fingerprint:
+        return Follows.NEW_RECORDING
+    return Follows.LATER if look.being_written else Follows.ARCHIVE_AGAIN

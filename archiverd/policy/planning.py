@@ -99,7 +99,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
         for row in unfinished
         if (row.path, row.fingerprint) not in seen and not discovery.incomplete
     ]  # fmt: skip
-    late = _plan_late_snapshots(discovery.orphans, rows, manner, now)
+    late = [] if discovery.incomplete else _plan_late_snapshots(discovery.orphans, rows, manner, now)
     items += late
     items.sort(key=_age, reverse=manner.newest_first)
     taken = {snapshot.path for item in late for snapshot in item.late}
@@ -115,6 +115,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
     )
 
 
+_LATE_AFTER_S = 3600.0
 _EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the tree
 
 
@@ -126,8 +127,12 @@ def _age(item: Planned) -> tuple[str, PurePosixPath]:
 def _plan_late_snapshots(
     orphans: Iterable[FoundFile], rows: Mapping[PurePosixPath, list[Recording]], manner: Manner, now: float
 ) -> list[Planned]:
-    """Snapshots go the way of their recording, also when that was archived and let go of before they came."""
-    settled = [o for o in orphans if now - o.fingerprint.mtime_ns / 1e9 >= manner.patience.settle_s]
+    """Snapshots go the way of their recording, also when that was archived and let go of before they came.
+
+    Only after an hour, for the clip a snapshot really belongs to may still be uploading.
+    """
+    wait_s = max(manner.patience.settle_s, _LATE_AFTER_S)
+    settled = [o for o in orphans if now - o.fingerprint.mtime_ns / 1e9 >= wait_s]
     done = {path: row for path, of_path in rows.items() for row in of_path if row.state is State.DONE}
     clips = [FoundFile(row.path, row.fingerprint, row.name) for row in done.values()]
     paired = pair(clips, settled, manner.snapshot_window_s).by_clip

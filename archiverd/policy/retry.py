@@ -22,7 +22,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again in `for_s` seconds; `counted` as one of the attempts it has."""
+    """Try again in `for_s` seconds (a run that is asked for tries at once); `counted` as one of its attempts."""
 
     for_s: float
     counted: bool = True

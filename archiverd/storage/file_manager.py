@@ -118,24 +118,31 @@ class FileManager:
 
         Raises: FileNotFoundError where the clip is not there.
         """
-        keep = naming.keep_name(path.name)
+        if self.keep_beside(tree, path) is not None:
+            return False
         with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
             os.stat(path.name, dir_fd=directory, follow_symlinks=False)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                os.close(os.open(keep, flags, 0o644, dir_fd=directory))
-            except FileExistsError:
-                return False
+            os.close(os.open(naming.keep_name(path.name), flags, 0o644, dir_fd=directory))
             _sync(directory, path)
         return True
 
     def unprotect(self, tree: Tree, path: PurePosixPath) -> bool:
         """Take the `.keep` beside a clip away; False where there is none."""
-        try:
-            self._unlink(tree, path.with_name(naming.keep_name(path.name)))
-        except (FileNotFoundError, NotADirectoryError):
+        keep = self.keep_beside(tree, path)
+        if keep is None:
             return False
+        self._unlink(tree, keep)
         return True
+
+    def keep_beside(self, tree: Tree, path: PurePosixPath) -> PurePosixPath | None:
+        """The file that protects a clip, its extension in any case; None where there is none."""
+        wanted = naming.keep_name(path.name)
+        stem = wanted.rpartition(".")[0]
+        for name in self.names(tree, path.parent):
+            if name.rpartition(".")[0] == stem and name.rpartition(".")[2].lower() == "keep":
+                return path.with_name(name)
+        return None
 
     # -- parts and publishing -----------------------------------------------------------------------------
 

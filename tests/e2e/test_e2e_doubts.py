@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from archiverd.cli import run_command_line
 from archiverd.config import load
 from archiverd.pipeline import Pipeline, Summary
 from archiverd.policy import naming
@@ -227,6 +229,8 @@ def test_snapshot_that_comes_late_goes_the_way_of_its_recording(rig: Rig, deleti
     before = rig.row(upload)
     picture = rig.camera / upload.path.with_name(f"{upload.path.stem[:-2]}04.jpg")
     picture.write_bytes(rigs.picture("a").read_bytes())
+    assert rig.run_inside(delete=deleting).plan.items == ()  # its clip may still be uploading
+    os.utime(picture, (time.time() - 3601, time.time() - 3601))
 
     summary = rig.run_inside(delete=deleting)
 
@@ -236,3 +240,101 @@ def test_snapshot_that_comes_late_goes_the_way_of_its_recording(rig: Rig, deleti
     assert (row.state, row.disposed_to, row.archive) == (State.DONE, before.disposed_to, before.archive)
     assert (rig.trash / upload.path.with_name(picture.name)).exists() != deleting
     assert rig.run_inside(delete=deleting).plan.items == ()
+
+
+# -- what a second review raised ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".KEEP", ".Keep"])
+def test_keep_protects_in_any_case(rig: Rig, ending: str) -> None:
+    upload = rig.upload("a")
+    (rig.camera / upload.path).with_suffix(ending).touch()
+    rig.run_inside(delete=True)
+    assert sha256_of(rig.camera / upload.path) == upload.sha256
+
+
+def test_shrunk_copy_that_kept_the_metadata_is_not_taken_for_the_archive(rig: Rig) -> None:
+    upload = rig.upload("a", audio="aac")
+    keep = rig.keep(upload)
+    rig.run_inside()
+    archive, small = rig.archive / upload.path, rig.base / "small.mp4"
+    shrink = ("-vf", "scale=32:24", "-c:v", "libx265", "-x265-params", "log-level=error", "-crf", "51", "-c:a", "copy")
+    tags = ("-movflags", "use_metadata_tags", "-map_metadata", "0")
+    subprocess.run(("ffmpeg", "-v", "error", "-i", archive, *shrink, *tags, small), check=True)
+    small.replace(archive)
+    rig.strangers.add(upload.path)
+    keep.unlink()
+    assert results(rig.run_inside(delete=True)) == [Result.TRANSCODED]
+    assert rig.row(upload).archive == naming.numbered(upload.path, 2)
+
+
+def test_content_changed_under_the_same_fingerprint_is_archived_too(rig: Rig) -> None:
+    upload = rig.upload("a")
+    keep = rig.keep(upload)
+    rig.run_inside()
+    source = rig.camera / upload.path
+    times = source.stat()
+    changed = bytearray(source.read_bytes())
+    changed[changed.index(b"mdat") + 400] ^= 0xFF
+    with source.open("r+b") as file:
+        file.write(changed)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    keep.unlink()
+    assert results(rig.run_inside()) == [Result.WAITING]
+    rig.run_inside()
+    assert not source.exists()
+    assert len(list(rig.archive.rglob("*.mp4"))) == 2
+    assert (rig.trash / upload.path).read_bytes() == bytes(changed)
+
+
+def test_late_snapshot_is_left_where_not_everything_can_be_seen(apart: Rig) -> None:
+    state = str(apart.base / "state")
+    upload = apart.upload("a")
+    apart.run_inside(state_dir=state)
+    (apart.camera / ".archiverd-root").unlink()
+    picture = apart.camera / upload.path.with_suffix(".jpg")
+    picture.write_bytes(rigs.picture("a").read_bytes())
+    os.utime(picture, (time.time() - 7200, time.time() - 7200))
+    apart.run_inside(state_dir=state, delete=True)
+    assert picture.is_file()
+
+
+def test_late_snapshot_of_a_recording_whose_archive_is_gone_costs_no_evidence(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.run_inside()
+    (rig.archive / upload.path).unlink()
+    picture = rig.camera / upload.path.with_suffix(".jpg")
+    picture.write_bytes(rigs.picture("a").read_bytes())
+    os.utime(picture, (time.time() - 7200, time.time() - 7200))
+    assert results(rig.run_inside()) == [Result.FAILED]
+    assert rig.row(upload).receipt is not None
+    assert picture.is_file()
+
+
+def test_kept_recording_that_is_overwritten_is_done_with(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.keep(upload)
+    rig.run_inside()
+    rig.upload("b", upload.path)
+    rig.run_inside()
+    assert rig.run_inside().plan.work == ()
+
+
+def test_question_asked_meanwhile_does_not_end_a_run(rig: Rig) -> None:
+    upload, other = rig.upload("a"), rig.upload("b", rig.path(7))
+    os.truncate(rig.camera / upload.path, 1000)
+    os.utime(rig.camera / upload.path, (1_700_000_000, 1_700_000_000))
+    rig.run_inside()
+    (rig.camera / upload.path).unlink()
+    again = rig.upload("c", rig.path(14))
+
+    def ask_meanwhile(_plan: object) -> bool:
+        options = ("--config", str(rig.config_file), "--directory", str(rig.camera))
+        return run_command_line(["retry", *options, "--all"]) == 0
+
+    paths = {"directory": rig.camera, "output": rig.archive, "trash_root": rig.trash}
+    config = load(rig.config_file, {key: str(path) for key, path in paths.items()}).config
+    summary = Pipeline(config, NeverStop()).run(ask_meanwhile, rigs._quiet_reporter, rigs._above_nothing)
+    assert summary is not None
+    assert results(summary) == [Result.TRANSCODED]
+    assert [rig.row(done).state for done in (other, again)] == [State.DONE] * 2

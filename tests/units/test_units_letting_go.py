@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archiverd.policy.letting_go import LastLook, doubt
+from archiverd.policy.letting_go import Follows, LastLook, doubt, what_follows
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,16 @@ from archiverd.policy.letting_go import LastLook, doubt
 )
 def test_doubt_names_what_speaks_against_it(look: LastLook, reason: str) -> None:
     assert doubt(look) == reason
+
+
+@pytest.mark.parametrize(
+    ("look", "follows"),
+    [
+        pytest.param(LastLook(False, False, False), Follows.NEW_RECORDING, id="another fingerprint"),
+        pytest.param(LastLook(False, True, False), Follows.NEW_RECORDING, id="another fingerprint, still written"),
+        pytest.param(LastLook(True, True, True), Follows.LATER, id="open for writing"),
+        pytest.param(LastLook(True, False, False), Follows.ARCHIVE_AGAIN, id="other content, same fingerprint"),
+    ],
+)
+def test_source_that_may_not_go(look: LastLook, follows: Follows) -> None:
+    assert what_follows(look) is follows
