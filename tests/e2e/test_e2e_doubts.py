@@ -253,7 +253,8 @@ def test_keep_protects_in_any_case(rig: Rig, ending: str) -> None:
     assert sha256_of(rig.camera / upload.path) == upload.sha256
 
 
-def test_shrunk_copy_that_kept_the_metadata_is_not_taken_for_the_archive(rig: Rig) -> None:
+@pytest.mark.parametrize("catalog", ["known", "lost"])
+def test_shrunk_copy_that_kept_the_metadata_is_not_taken_for_the_archive(rig: Rig, catalog: str) -> None:
     upload = rig.upload("a", audio="aac")
     keep = rig.keep(upload)
     rig.run_inside()
@@ -264,6 +265,8 @@ def test_shrunk_copy_that_kept_the_metadata_is_not_taken_for_the_archive(rig: Ri
     small.replace(archive)
     rig.strangers.add(upload.path)
     keep.unlink()
+    if catalog == "lost":
+        rig.forget()
     assert results(rig.run_inside(delete=True)) == [Result.TRANSCODED]
     assert rig.row(upload).archive == naming.numbered(upload.path, 2)
 
