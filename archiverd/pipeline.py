@@ -80,12 +80,17 @@ class Pipeline:
         Raises: StartupError where the input is not there; LockedError where a root is another catalog's.
         """
         known: list[Recording] = []
+        remembered = None
         if self._catalog_path.exists():
             with Catalog.to_read(self._catalog_path) as catalog:
                 self._compare_markers(catalog.id)
-                known = catalog.recordings()
+                known, remembered = catalog.recordings(), catalog.recall(_SOURCE_ROOT)
         finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
-        return plan_run(finders[Tree.SOURCE].scan(), known, self._manner(), self._clock())
+        found = finders[Tree.SOURCE].scan()
+        marker = read_marker(self.roots[Tree.SOURCE])
+        if remembered is not None and (marker is None or marker.nonce != remembered):
+            found = replace(found, incomplete=True)
+        return plan_run(found, known, self._manner(), self._clock())
 
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():

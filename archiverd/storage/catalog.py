@@ -478,6 +478,12 @@ class Catalog:
             row = connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
         return str(row["value"])
 
+    def recall(self, key: str) -> str | None:
+        """The word about the trees that was told first; None where none was."""
+        with self._faults():
+            row = self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row["value"])
+
     def of_job(self, job: str) -> Recording | None:
         """The recording that a job owns."""
         rows = self._select("job = ? AND job <> ''", (job,))

@@ -133,6 +133,8 @@ def test_empty_mountpoint_of_the_source_finishes_nothing(apart: Rig) -> None:
     apart.run_until_killed("set_aside:after", state_dir=state)
     away = apart.camera.rename(apart.base / "away")
     apart.camera.mkdir()
+    preview = Pipeline(load(apart.config_file, apart._overrides({"state_dir": state})).config, NeverStop()).preview()
+    assert (preview.items, preview.vanished) == ((), ())
     assert results(apart.run_inside(state_dir=state)) == []
     shutil.rmtree(apart.camera)
     away.rename(apart.camera)
