@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from archiverd.media.probe import probe
 from archiverd.media.source import Source
 from archiverd.policy import naming
 from archiverd.policy.model import ArchiveKind, ClipName, Fingerprint, Receipt, Recording, Tree
+from archiverd.policy.told import TAG, parse_told
 from archiverd.policy.verdict import agrees
-from archiverd.workbench import TAG, Workbench
+from archiverd.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,8 @@ class StandingArchives:
 
     def _proof_by_name(self, handle: int, size: int, source: Source, sha256: str) -> str:
         tags = probe(handle, stop=self._bench.stop, limits=self._bench.settings.limits).tags
-        if _told_source(tags.get(TAG, "")) != sha256:
+        told = parse_told(tags.get(TAG, ""))
+        if told is None or told.sha256 != sha256:
             return ""
         self._bench.display.stage("comparing with the archive that stands")
         show = self._bench.show(source)
@@ -118,12 +119,3 @@ class StandingArchives:
         """Move an archive that was made anew to the trash. One rename: no death leaves it between two names."""
         place = self._bench.files.trash(Tree.ARCHIVE, old, old, recording.job, self._bench.stop)
         log.info("%s: replaced; the old archive is in the trash as %s", naming.printable(old), naming.printable(place))
-
-
-def _told_source(tag: str) -> str:
-    """The SHA-256 of the source that an archive's metadata names; empty where it names none."""
-    try:
-        values = json.loads(tag)
-        return str(values["sha256"])
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -22,9 +22,11 @@ from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
+from archiverd.rebuilder import MakeDisplay, Rebuilder, Rebuilt
 from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
-from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
+from archiverd.storage.catalog import FILE_NAME, Catalog, CatalogLostError, ClaimLostError
+from archiverd.storage.catalog_file import usable_catalog
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots, read_marker
 from archiverd.workbench import JobSettings, Workbench
@@ -79,18 +81,24 @@ class Pipeline:
 
         Raises: StartupError where the input is not there; LockedError where a root is another catalog's.
         """
-        known: list[Recording] = []
-        remembered = None
-        if self._catalog_path.exists():
-            with Catalog.to_read(self._catalog_path) as catalog:
-                self._compare_markers(catalog.id)
-                known, remembered = catalog.recordings(), catalog.recall(_SOURCE_ROOT)
+        known, remembered, notes = self._remembered()
         finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
         found = finders[Tree.SOURCE].scan()
         marker = read_marker(self.roots[Tree.SOURCE])
         if remembered is not None and (marker is None or marker.nonce != remembered):
             found = replace(found, incomplete=True)
-        return plan_run(found, known, self._manner(), self._clock())
+        return replace(plan_run(found, known, self._manner(), self._clock()), notes=notes)
+
+    def _remembered(self) -> tuple[list[Recording], str | None, tuple[str, ...]]:
+        """What the catalog knows, the source root it knows, and what is to be told of a catalog that can't be used."""
+        if not self._catalog_path.exists():
+            return [], None, ()
+        try:
+            with Catalog.to_read(self._catalog_path) as catalog:
+                self._compare_markers(catalog.id)
+                return catalog.recordings(), catalog.recall(_SOURCE_ROOT), ()
+        except CatalogLostError as lost:
+            return [], None, (str(lost),)
 
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():
@@ -118,6 +126,8 @@ class Pipeline:
         began, config = self._clock(), self._config
         with self._opened() as (catalog, files, roots):
             finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+            rebuilder = Rebuilder(catalog, files, finders, self._stop, self._clock)
+            notes = _told(rebuilder.rebuild(_display(make_reporter, below))) if rebuilder.needed else ()
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
             troubles = scanner.recover()
             transcoder = self._transcoder()
@@ -128,7 +138,7 @@ class Pipeline:
                     "%s: is not the source root it was; what is missing there counts as not seen", config.directory
                 )
                 found = replace(found, incomplete=True)
-            plan = plan_run(found, catalog.recordings(), self._manner(), self._clock())
+            plan = replace(plan_run(found, catalog.recordings(), self._manner(), self._clock()), notes=notes)
             if plan.work and not confirm(plan):
                 return None
             self._note(catalog, plan)
@@ -143,7 +153,7 @@ class Pipeline:
         config = self._config
         with (
             Roots(self.roots, config.state_dir) as roots,
-            Catalog(self._catalog_path, new_id=roots.identity()) as catalog,
+            usable_catalog(self._catalog_path, roots.identity(), self._clock()) as catalog,
         ):
             in_archive, in_trash = catalog.remembers()
             roots.claim(catalog.id, {Tree.ARCHIVE: in_archive, Tree.TRASH: in_trash})
@@ -217,3 +227,29 @@ class Pipeline:
             stall_s=config.stall_timeout, wall_s=config.job_timeout, stop_s=config.stop_timeout,
             memory_bytes=config.max_memory, nice=config.nice, idle_io=config.idle_io,
         )  # fmt: skip
+
+
+def _display(make_reporter: MakeReporter, below: Below) -> MakeDisplay:
+    """Shows which archive is being looked at, with the log's lines above it."""
+
+    @contextmanager
+    def make_display(files: int, size: int) -> Iterator[ProgressReporter]:
+        with make_reporter(files, size) as reporter, below(reporter):
+            yield reporter
+
+    return make_display
+
+
+def _told(rebuilt: Rebuilt) -> tuple[str, ...]:
+    """What a rebuild found, in words and in the log; nothing of a first start over empty trees."""
+    found = {
+        "archives are known again": rebuilt.archives,
+        "sources lie in the trash without an archive": rebuilt.only_in_trash,
+        "archives are not whole: `archiverd check` names them": len(rebuilt.unsound),
+    }
+    words = [f"{count} {what}" for what, count in found.items() if count]
+    if not words:
+        return ()
+    note = f"the catalog is new, and was made from the trees: {'; '.join(words)}"
+    log.warning("%s", note)
+    return (note,)

@@ -8,7 +8,6 @@ goes through it.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import random
@@ -41,10 +40,11 @@ from archiverd.policy.clip_info import select
 from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
+from archiverd.policy.told import TAG, Told, tell
 from archiverd.policy.verdict import Evidence, Ruling, grown, verdict
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.file_manager import writers
-from archiverd.workbench import TAG, Workbench, outcome
+from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class FileProcessor:
         self._bench.display.stage("transcoding")
         try:
             transcoded = self._bench.transcoder.transcode(
-                source, target, {TAG: _tag(recording, sha256)}, self._bench.show(source)
+                source, target, {TAG: tell(_told_of(recording, sha256))}, self._bench.show(source)
             )
         except TranscodeFailed as failure:
             return self._verbatim(source, sha256, target, self._excuse(source, failure))
@@ -367,16 +367,8 @@ class FileProcessor:
             log.warning("%s: stays claimed until the next start: %s", naming.printable(claimed.path), second)
 
 
-def _tag(recording: Recording, sha256: str) -> str:
-    """The receipt's essentials, for the archive's own metadata: enough to know it again without a catalog."""
-    essentials = {
-        "v": 1,
-        "source": os.fspath(recording.path),
-        "sha256": sha256,
-        "size": recording.fingerprint.size,
-        "mtime_ns": recording.fingerprint.mtime_ns,
-    }
-    return json.dumps(essentials, ensure_ascii=True)
+def _told_of(recording: Recording, sha256: str) -> Told:
+    return Told(recording.path, sha256, recording.fingerprint.size, recording.fingerprint.mtime_ns)
 
 
 def _encoder(evidence: Evidence) -> str:

@@ -79,7 +79,8 @@ def plan_table(plan: RunPlan) -> Table:
 
 def plan_lines(plan: RunPlan) -> list[str]:
     """The totals of a plan, and what is left alone."""
-    lines = [
+    lines = [f"Note: {note}" for note in plan.notes]
+    lines += [
         f"{_PLANNED[action]}: {files} recording{'' if files == 1 else 's'}, {size_text(size)}"
         for action, (files, size) in plan.totals().items()
     ]
@@ -93,7 +94,7 @@ def plan_lines(plan: RunPlan) -> list[str]:
     if plan.orphans:
         lines.append(f"Snapshots without a recording, left alone: {len(plan.orphans)}")
     lines += [f"Left alone, {reason}: {count}" for reason, count in plan.ignored.items()]
-    return lines or ["There is nothing here."]
+    return _safe(lines) or ["There is nothing here."]
 
 
 _PLANNED = {
@@ -114,6 +115,7 @@ def plan_json(plan: RunPlan) -> JsonObject:
         "orphans": [printable(path) for path in plan.orphans],
         "leftovers": [printable(path) for path in plan.leftovers],
         "vanished": [printable(row.path) for row in plan.vanished],
+        "notes": list(plan.notes),
         "sources": "delete" if plan.delete else "trash",
     }
 

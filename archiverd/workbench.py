@@ -19,8 +19,6 @@ from archiverd.storage.catalog import Catalog
 from archiverd.storage.file_manager import FileManager
 from archiverd.storage.roots import Roots
 
-TAG = "archiverd"  # the key under which an archive carries the essentials of its receipt
-
 _WITH_ARCHIVE = (Result.TRANSCODED, Result.VERBATIM, Result.ADOPTED)
 
 

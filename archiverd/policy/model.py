@@ -44,6 +44,7 @@ class ArchiveKind(StrEnum):
     TRANSCODED = "transcoded"
     VERBATIM = "verbatim"
     ADOPTED = "adopted"  # an archive found standing there, proven to be of this source
+    REBUILT = "rebuilt"  # known again when the catalog was made anew; its source was gone by then
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class RunPlan:
     delete: bool
     leftovers: tuple[PurePosixPath, ...] = ()  # set aside or begun by a job nobody knows
     vanished: tuple[Recording, ...] = ()  # waited or were quarantined, and are not there any more
+    notes: tuple[str, ...] = ()  # what else is to be told before it is carried out
 
     def of(self, action: Action) -> tuple[Planned, ...]:
         return tuple(item for item in self.items if item.action is action)

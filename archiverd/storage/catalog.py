@@ -38,6 +38,8 @@ from archiverd.policy.model import (
     Snapshot,
     State,
 )
+from archiverd.policy.rebuilding import KnownAgain
+from archiverd.policy.tree_path import is_below
 
 FILE_NAME = "catalog.sqlite"
 
@@ -91,11 +93,22 @@ class ClaimLostError(ArchiverError):
     """A recording was not in the state its owner left it in: somebody else moved it."""
 
 
+class CatalogLostError(StartupError):
+    """The file can't serve as the catalog. `readable`: nothing is wrong with it but that it may not be written."""
+
+    def __init__(self, message: str, *, readable: bool = False) -> None:
+        super().__init__(
+            message,
+            advice="The next run sets the file aside and makes it anew from the trees: no recording is lost by that",
+        )
+        self.readable = readable
+
+
 class Catalog:
     """One connection to the catalog file; belongs to the thread that opened it.
 
-    Raises, from any method: ResourceError when the disk under the catalog fails or is full; StartupError when
-    the file is not a catalog, is damaged, or is of a newer version.
+    Raises, from any method: ResourceError when the disk under the catalog fails or is full; CatalogLostError when
+    the file is damaged, of a newer version, or may not be written; StartupError when it is another program's.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False, new_id: str | None = None) -> None:
@@ -138,10 +151,15 @@ class Catalog:
             if created:
                 # SQLite makes its file world-readable; where people walked by is nobody's business.
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640))
+            # SQLite would open it to read, and fail at the first commit.
+            if not os.access(self.path, os.W_OK) and not _is_on_read_only_disk(self.path):
+                raise CatalogLostError(f"{self.path}: may not be written by this user", readable=True)
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=10)
             if created:
                 _sync_directory(self.path.parent)
         connection.row_factory = sqlite3.Row
+        # A flipped bit in a reason is no reason to know nothing of its row.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
         return connection
 
     def _prepare(self) -> None:
@@ -155,19 +173,36 @@ class Catalog:
             self._migrate()
         version = self._version()
         if version != len(_MIGRATIONS):
-            raise StartupError(
-                f"{self.path}: the catalog has schema {version}, this archiverd knows {len(_MIGRATIONS)}",
-                advice="Use the archiverd that wrote it, or move the file aside: it is made anew from the trees",
+            raise CatalogLostError(
+                f"{self.path}: the catalog has schema {version}, this archiverd knows {len(_MIGRATIONS)}"
             )
         row = connection.execute("SELECT value FROM about WHERE key = 'id'").fetchone()
         if row is None:
-            raise StartupError(f"{self.path}: the catalog has no id", advice="Move the file aside: it is made anew")
+            raise self._damaged("it has no id")
         self.id = str(row["value"])
+
+    def examine(self) -> None:
+        """Look through the whole file for damage: its structure, and whether every row still makes sense.
+
+        Raises: CatalogLostError. A flipped bit that leaves another sensible value goes unnoticed.
+        """
+        with self._faults():
+            said = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            states = self._connection.execute("SELECT state FROM recording UNION SELECT state FROM history").fetchall()
+        if said != "ok":
+            raise self._damaged(said)
+        with self._making_sense():
+            for row in states:
+                State(row["state"])
+        self.recordings()
 
     def _recognize(self) -> None:
         """See that the file is a catalog, or empty, before anything is changed in it."""
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
+        ours = "SELECT COUNT(*) FROM sqlite_schema WHERE name IN ('recording', 'snapshot', 'history', 'about')"
+        if application != _APPLICATION_ID and self._connection.execute(ours).fetchone()[0] == 4:
+            raise self._damaged("its application id is not that of a catalog")
         if application != _APPLICATION_ID and tables:
             raise StartupError(
                 f"{self.path}: is the database of another program", advice="Move the file aside, or choose another"
@@ -217,11 +252,16 @@ class Catalog:
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
 
-    def _damaged(self, error: Exception) -> StartupError:
-        return StartupError(
-            f"{self.path}: the catalog is damaged: {error}",
-            advice="Move the file aside: it is made anew from the trees, and no recording is lost by that",
-        )
+    def _damaged(self, why: object) -> CatalogLostError:
+        return CatalogLostError(f"{self.path}: the catalog is damaged: {why}")
+
+    @contextmanager
+    def _making_sense(self) -> Iterator[None]:
+        """Turn rows into values. What archiverd never wrote there is damage."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(f"a row makes no sense: {error}") from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -293,6 +333,37 @@ class Catalog:
             for snapshot in snapshots:
                 _attach(connection, recording.id, snapshot)
             return self._load(recording.id)
+
+    def enter_known(self, known: Iterable[KnownAgain], now: float) -> None:
+        """Enter recordings that the trees still tell of. One that is entered already stays as it is."""
+        with self._writing() as connection:
+            for row in known:
+                self._enter_known(connection, row, now)
+
+    def _enter_known(self, connection: sqlite3.Connection, known: KnownAgain, now: float) -> None:
+        mark, name = known.fingerprint, known.name
+        receipt = _rebuilt_receipt(known, now)
+        archive = known.archive
+        entered = connection.execute(
+            "INSERT OR IGNORE INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
+            " not_before, seen_at, archive, archive_size, receipt, disposed_to)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                os.fsencode(known.path), mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera),
+                name.taken_at.isoformat(), name.copy, known.state, _text(known.reason), now, now,
+                None if archive is None else os.fsencode(archive.file.path),
+                0 if archive is None else archive.file.fingerprint.size,
+                None if receipt is None else _receipt_text(receipt),
+                None if known.disposed_to is None else os.fsencode(known.disposed_to),
+            ),
+        )  # fmt: skip
+        if not entered.rowcount:
+            return
+        identity = int(entered.lastrowid or 0)
+        self._log(identity, known.state, f"known again, for the catalog was made anew: {known.reason}", now)
+        for snapshot in known.snapshots:
+            _attach(connection, identity, snapshot)
+            _mark_disposed(connection, snapshot.path, snapshot.fingerprint, snapshot.path)
 
     def claim(self, recording: Recording, job: str, now: float) -> Recording:
         """Make `job` the owner of a recording that waits (it becomes ACTIVE) or is archived (it stays so).
@@ -411,16 +482,8 @@ class Catalog:
 
     def snapshot_disposed(self, snapshot: Snapshot, disposed_to: PurePosixPath | None) -> None:
         """Commit that a snapshot was let go of."""
-        mark = snapshot.fingerprint
         with self._writing() as connection:
-            connection.execute(
-                "UPDATE snapshot SET disposed = 1, disposed_to = ?"
-                " WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
-                (
-                    None if disposed_to is None else os.fsencode(disposed_to),
-                    os.fsencode(snapshot.path), mark.ino, mark.size, mark.mtime_ns,
-                ),
-            )  # fmt: skip
+            _mark_disposed(connection, snapshot.path, snapshot.fingerprint, disposed_to)
 
     def _move(
         self, recording: Recording, state: State, reason: str, now: float, *, from_: State, **columns: Any
@@ -500,7 +563,8 @@ class Catalog:
             rows = self._connection.execute(
                 "SELECT at, state, reason FROM history WHERE recording = ? ORDER BY id", (recording.id,)
             ).fetchall()
-        return [Event(row["at"], State(row["state"]), row["reason"]) for row in rows]
+        with self._making_sense():
+            return [Event(row["at"], State(row["state"]), row["reason"]) for row in rows]
 
     def counts(self) -> dict[State, tuple[int, int]]:
         """How many recordings, and how many bytes of source, are in each state."""
@@ -508,7 +572,8 @@ class Catalog:
             rows = self._connection.execute(
                 "SELECT state, COUNT(*) AS files, SUM(size) AS bytes FROM recording GROUP BY state"
             ).fetchall()
-        return {State(row["state"]): (row["files"], row["bytes"]) for row in rows}
+        with self._making_sense():
+            return {State(row["state"]): (row["files"], row["bytes"]) for row in rows}
 
     def archived_totals(self) -> tuple[int, int, int]:
         """Archives committed: how many, bytes of their sources, bytes of the archives."""
@@ -537,9 +602,10 @@ class Catalog:
                 values,
             )
             snapshots: dict[int, list[Snapshot]] = {}
-            for row in theirs:
-                snapshots.setdefault(row["recording"], []).append(_snapshot(row))
-            return [_recording(row, snapshots.get(row["id"], [])) for row in rows]
+            with self._making_sense():
+                for row in theirs:
+                    snapshots.setdefault(row["recording"], []).append(_snapshot(row))
+                return [_recording(row, snapshots.get(row["id"], [])) for row in rows]
 
     def _load(self, identity: int) -> Recording:
         return self._select("id = ?", (identity,))[0]
@@ -604,13 +670,42 @@ def _attach(connection: sqlite3.Connection, identity: int, snapshot: FoundFile) 
     )
 
 
+def _mark_disposed(
+    connection: sqlite3.Connection, path: PurePosixPath, mark: Fingerprint, disposed_to: PurePosixPath | None
+) -> None:
+    connection.execute(
+        "UPDATE snapshot SET disposed = 1, disposed_to = ? WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
+        (
+            None if disposed_to is None else os.fsencode(disposed_to),
+            os.fsencode(path), mark.ino, mark.size, mark.mtime_ns,
+        ),
+    )  # fmt: skip
+
+
+def _rebuilt_receipt(known: KnownAgain, now: float) -> Receipt | None:
+    """What is known of an archive that was found standing. Hashes are not: reading them is what `check --full` does."""
+    archive = known.archive
+    if archive is None:
+        return None
+    return Receipt(
+        kind=ArchiveKind.REBUILT, source=known.fingerprint,
+        source_sha256="" if archive.told is None else archive.told.sha256,
+        archive=archive.file.fingerprint, archive_sha256="", rung="", encoder="", reason=known.reason,
+        frames=archive.frames, duration_s=archive.duration_s, checks=("its boxes are whole",), claimed_at=now,
+        encode_s=0.0, verify_s=0.0, committed_at=now,
+    )  # fmt: skip
+
+
 def _text(reason: str) -> str:
     """The reason with what SQLite's TEXT can't hold (a name that is not UTF-8) escaped."""
     return reason.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _path(value: bytes) -> PurePosixPath:
-    return PurePosixPath(os.fsdecode(value))
+    text = os.fsdecode(value)
+    if not is_below(text):
+        raise ValueError(f"{text!r} is no path below a root")
+    return PurePosixPath(text)
 
 
 def _path_or_none(value: bytes | None) -> PurePosixPath | None:
@@ -628,6 +723,10 @@ def _receipt(text: str) -> Receipt:
     values["archive"] = Fingerprint(**values["archive"])
     values["checks"] = tuple(values["checks"])
     return Receipt(**values)
+
+
+def _is_on_read_only_disk(path: Path) -> bool:
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _sync_directory(path: Path) -> None:

@@ -388,6 +388,30 @@ class FileManager:
             os.close(made)
 
 
+def set_file_aside(path: Path, ending: str) -> Path:
+    """Rename a file of archiverd's own (and SQLite's journal of it) out of the way, durably; its new path is returned.
+
+    Never replaces: `<name>.<ending>`, or the next free `<name>.<ending>~2`, …
+
+    Raises: OSError; ResourceError where the machine fails.
+    """
+    with environment_faults(path), paths.directory(path.parent) as directory:
+        name = _rename_to_free(directory, path.name, f"{path.name}.{ending}")
+        with suppress(FileNotFoundError):  # the journal belongs to the file, and goes by its name
+            _rename_no_replace(directory, f"{path.name}-journal", directory, f"{name}-journal")
+        _sync(directory, path)
+    return path.with_name(name)
+
+
+def _rename_to_free(directory: int, old: str, wanted: str) -> str:
+    for number in range(1, _TAKEN_LIMIT):
+        name = wanted if number == 1 else f"{wanted}~{number}"
+        with suppress(FileExistsError):
+            _rename_no_replace(directory, old, directory, name)
+            return name
+    raise ResourceError(f"{wanted}: no name is free to set {old} aside")
+
+
 def writers(handle: int) -> bool | None:
     """Whether anybody has the open file open for writing; None where the system does not tell us.
 

@@ -1,0 +1,151 @@
+"""What the trees still tell of recordings that a lost catalog knew: pure, from what was seen to what is entered.
+
+An archive names its source in its metadata, the trash has the layout of the source tree, protection is a file: so most
+of what the catalog knew can be known again. What is entered here is an index, and no evidence. A source that
+stands is never let go of by it: its recording is entered when its turn comes, and its archive is proven then.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from archiverd.policy.model import ClipName, Discovery, Fingerprint, FoundFile, FoundRecording, State
+from archiverd.policy.told import Told
+
+_NAMED = "its archive stands and names it"
+_UNNAMED = "an archive stands that names no source: the original bytes, or a file somebody put there"
+_NO_ARCHIVE = "it lies in the trash, and no archive of it stands"
+_CLOCK_NS = 2_000_000_000  # what a file system may round a time to: FAT counts in steps of two seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SeenArchive:
+    """An archive that stands, whole by its boxes. `told` is what it says of its source, None where it says nothing."""
+
+    file: FoundFile
+    told: Told | None
+    frames: int
+    duration_s: float
+
+    @property
+    def source_size(self) -> int:
+        return self.file.fingerprint.size if self.told is None else self.told.size
+
+    @property
+    def source_mtime_ns(self) -> int:
+        return self.file.fingerprint.mtime_ns if self.told is None else self.told.mtime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAgain:
+    """A recording to be entered into a catalog that is made anew."""
+
+    path: PurePosixPath  # its source's, as far as it can be known
+    fingerprint: Fingerprint  # of its source, with an inode that no file has: no file is ever taken for it
+    name: ClipName
+    state: State  # DONE, or GONE where no archive of it stands
+    reason: str
+    archive: SeenArchive | None
+    disposed_to: PurePosixPath | None  # its place in the trash
+    snapshots: tuple[FoundFile, ...] = ()  # in the trash
+
+
+def known_again(
+    archives: Sequence[SeenArchive], sources: Discovery, trash: Discovery, known_in_trash: Iterable[PurePosixPath] = ()
+) -> tuple[KnownAgain, ...]:
+    """The recordings that are done, by what stands: archives whose source is gone, and what lies in the trash alone.
+
+    `known_in_trash` are places in the trash that the catalog speaks of already. Oldest first.
+    """
+    standing = _BySize(sources.recordings)
+    known = set(known_in_trash)
+    trashed = _BySize(found for found in trash.recordings if found.clip.path not in known)
+    # Those that name their source choose first: what only looks alike must not take its place.
+    ordered = sorted(archives, key=lambda archive: (archive.told is None, archive.file.name.taken_at))
+    # A copy that somebody made has a time of its own: the run that follows tells by its bytes whose it is.
+    gone = [archive for archive in ordered if standing.take(archive, whatever_time=archive.told is None) is None]
+    rows = [_of_archive(archive, trashed.take(archive)) for archive in gone]
+    rows += [_of_trash(found) for found in trashed.rest()]
+    return tuple(sorted(rows, key=lambda row: (row.name.taken_at, row.path)))
+
+
+def may_be_source(archive: SeenArchive, directory: PurePosixPath, size: int, mtime_ns: int) -> bool:
+    """Whether a file of this size and time, found in this directory under no name of its own, may be its source."""
+    if archive.told is not None and archive.told.source.parent != directory:
+        return False
+    return archive.source_size == size and abs(archive.source_mtime_ns - mtime_ns) <= _CLOCK_NS
+
+
+def source_name(archive: SeenArchive) -> str:
+    """The name an archive's source had, as far as it can be known."""
+    return archive.file.path.name if archive.told is None else archive.told.source.name
+
+
+class _BySize:
+    """Recordings that stand in a tree, each given out once."""
+
+    def __init__(self, found: Iterable[FoundRecording]) -> None:
+        self._found: dict[tuple[str, datetime, int], list[FoundRecording]] = defaultdict(list)
+        for recording in found:
+            name, mark = recording.clip.name, recording.clip.fingerprint
+            self._found[name.camera, name.taken_at, mark.size].append(recording)
+
+    def take(self, archive: SeenArchive, *, whatever_time: bool = False) -> FoundRecording | None:
+        """The recording that is this archive's source, by camera, second, size and time; the one it names first."""
+        name = archive.file.name
+        there = self._found.get((name.camera, name.taken_at, archive.source_size), [])
+        fitting = [
+            found
+            for found in there
+            if whatever_time or abs(found.clip.fingerprint.mtime_ns - archive.source_mtime_ns) <= _CLOCK_NS
+        ]
+        if not fitting:
+            return None
+        wanted = archive.file.path if archive.told is None else archive.told.source
+        best = min(fitting, key=lambda found: (found.clip.path != wanted, found.clip.path))
+        there.remove(best)
+        return best
+
+    def rest(self) -> list[FoundRecording]:
+        return [recording for there in self._found.values() for recording in there]
+
+
+def _of_archive(archive: SeenArchive, trashed: FoundRecording | None) -> KnownAgain:
+    path = archive.file.path
+    if archive.told is not None:
+        path = archive.told.source
+    elif trashed is not None:
+        path = trashed.clip.path
+    return KnownAgain(
+        path=path,
+        fingerprint=Fingerprint(_no_inode(archive.file), archive.source_size, archive.source_mtime_ns),
+        name=archive.file.name,
+        state=State.DONE,
+        reason=_UNNAMED if archive.told is None else _NAMED,
+        archive=archive,
+        disposed_to=None if trashed is None else trashed.clip.path,
+        snapshots=() if trashed is None else trashed.snapshots,
+    )
+
+
+def _of_trash(found: FoundRecording) -> KnownAgain:
+    mark = found.clip.fingerprint
+    return KnownAgain(
+        path=found.clip.path,
+        fingerprint=Fingerprint(_no_inode(found.clip), mark.size, mark.mtime_ns),
+        name=found.clip.name,
+        state=State.GONE,
+        reason=_NO_ARCHIVE,
+        archive=None,
+        disposed_to=found.clip.path,
+        snapshots=found.snapshots,
+    )
+
+
+def _no_inode(file: FoundFile) -> int:
+    """A number for what is not there any more: below zero, and another for each file it is known by."""
+    return -1 - file.fingerprint.ino

@@ -1,0 +1,197 @@
+"""Rebuilder: a catalog that was lost, made anew from what the trees still tell."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from archiverd.media import boxes
+from archiverd.media.own_tag import read_own_tag
+from archiverd.media.source import declared_frames
+from archiverd.policy import naming
+from archiverd.policy.model import Discovery, FoundFile, State, Tree
+from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
+from archiverd.policy.recovery import owner_of_gone
+from archiverd.policy.stop import StopToken
+from archiverd.policy.told import parse_told
+from archiverd.storage.catalog import Catalog
+from archiverd.storage.discovery import FileDiscovery
+from archiverd.storage.file_manager import FileManager
+
+log = logging.getLogger(__name__)
+
+_TREES_READ = "trees_read"  # the catalog's word for: all that the trees told when it was made is entered
+_BATCH = 500  # rows in one commit
+
+
+class Display(Protocol):
+    """Where it is shown which archive is looked at."""
+
+    def begin(self, name: str, size_bytes: int, duration_s: float | None) -> None: ...
+
+    def end(self, outcome: str) -> None: ...
+
+
+MakeDisplay = Callable[[int, int], AbstractContextManager[Display]]  # for so many files, of so many bytes together
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What a rebuild entered."""
+
+    archives: int = 0
+    only_in_trash: int = 0
+    unsound: tuple[PurePosixPath, ...] = ()  # in the archive tree, and not whole
+    put_back: tuple[PurePosixPath, ...] = ()  # sources that stood aside under no name of their own
+
+
+class Rebuilder:
+    """Enters what a new catalog can know, under the locks of all three roots. May be cut short, and goes on then."""
+
+    def __init__(
+        self, catalog: Catalog, files: FileManager, discoveries: dict[Tree, FileDiscovery], stop: StopToken,
+        clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._catalog = catalog
+        self._files = files
+        self._discoveries = discoveries
+        self._stop = stop
+        self._clock = clock
+
+    @property
+    def needed(self) -> bool:
+        """Whether the trees were not read, or not to their end, since the catalog was made."""
+        return self._catalog.recall(_TREES_READ) is None
+
+    def rebuild(self, make_display: MakeDisplay) -> Rebuilt:
+        """Enter every recording that is done by what stands, and put back what was set aside by a job nobody knows.
+
+        An archive whose source stands is left to the run that follows: it proves it, and enters it then.
+        Raises: Interrupted; ResourceError; StartupError where a root can't be read.
+        """
+        rows = self._catalog.recordings()
+        standing = self._discoveries[Tree.ARCHIVE].scan()
+        known = {row.archive for row in rows}
+        clips = [found.clip for found in standing.recordings if found.clip.path not in known]
+        archives, unsound = self._look_at(clips, make_display)
+        put_back = self._put_back(archives)
+        sources, trash = (self._discoveries[tree].scan() for tree in (Tree.SOURCE, Tree.TRASH))
+        in_trash = [row.disposed_to for row in rows if row.disposed_to is not None]
+        entered = known_again(archives, sources, trash, in_trash)
+        for batch in _batches(entered):
+            self._stop.check()
+            self._catalog.enter_known(batch, self._clock())
+        self._note_the_end(standing, sources, trash)
+        only_in_trash = sum(row.state is State.GONE for row in entered)
+        return Rebuilt(len(entered) - only_in_trash, only_in_trash, tuple(unsound), tuple(put_back))
+
+    def _note_the_end(self, *discoveries: Discovery) -> None:
+        """Not where something could not be seen: the next start then reads the trees again."""
+        if not any(discovery.incomplete for discovery in discoveries):
+            self._catalog.remember(_TREES_READ, f"{self._clock():.0f}")
+
+    def _look_at(
+        self, clips: list[FoundFile], make_display: MakeDisplay
+    ) -> tuple[list[SeenArchive], list[PurePosixPath]]:
+        """What stands in the archive: the whole ones with what they tell, and the paths of the others."""
+        archives: list[SeenArchive] = []
+        unsound: list[PurePosixPath] = []
+        if not clips:
+            return archives, unsound
+        with make_display(len(clips), sum(clip.fingerprint.size for clip in clips)) as display:
+            for clip in clips:
+                self._stop.check()
+                display.begin(naming.printable(clip.path.name), clip.fingerprint.size, None)
+                seen = self._look(clip)
+                if seen is None:
+                    unsound.append(clip.path)
+                else:
+                    archives.append(seen)
+                display.end("read" if seen is not None else "not whole")
+        return archives, unsound
+
+    def _look(self, clip: FoundFile) -> SeenArchive | None:
+        try:
+            with self._files.opened(Tree.ARCHIVE, clip.path) as handle:
+                walk = boxes.walk(handle)
+                told = parse_told(read_own_tag(handle)) if walk.clean else None
+        except OSError as error:
+            log.warning("%s: in the archive tree, can't be read: %s", naming.printable(clip.path), error.strerror)
+            return None
+        if not walk.clean:
+            log.warning("%s: in the archive tree, is not whole: %s", naming.printable(clip.path), walk.fault)
+            return None
+        duration_s = max((track.duration_s for track in walk.tracks), default=0.0)
+        return SeenArchive(clip, told, declared_frames(walk), duration_s)
+
+    # -- what stands aside --------------------------------------------------------------------------------
+
+    def _put_back(self, archives: list[SeenArchive]) -> list[PurePosixPath]:
+        """Give sources that a job set aside their names back, where an archive tells the name by their content."""
+        asides = [
+            path for path in self._discoveries[Tree.SOURCE].scan_leftovers()
+            if naming.kind_of(path.name) is naming.FileKind.GONE
+        ]  # fmt: skip
+        put_back: list[PurePosixPath] = []
+        for aside in asides:
+            self._stop.check()
+            job, snapshot_id = owner_of_gone(naming.parse_gone_name(aside.name) or "")
+            if snapshot_id is not None or self._catalog.of_job(job) is not None:
+                continue
+            try:
+                put_back += self._put_back_job(aside, job, asides, archives)
+            except OSError as error:  # one that can't be mended now keeps nobody from the others
+                log.warning("%s: set aside by a job nobody knows: %s", naming.printable(aside), error)
+        return put_back
+
+    def _put_back_job(
+        self, aside: PurePosixPath, job: str, asides: Iterable[PurePosixPath], archives: Iterable[SeenArchive]
+    ) -> Iterator[PurePosixPath]:
+        """Put back a source and the snapshots that the same job set aside, these first: it is the source that tells.
+
+        The names of snapshots are lost; they are named after their clip.
+        """
+        name = self._name_of(aside, archives)
+        if name is None:
+            return
+        clip = aside.with_name(name)
+        for other in asides:
+            owner, snapshot_id = owner_of_gone(naming.parse_gone_name(other.name) or "")
+            if owner == job and snapshot_id is not None:
+                yield self._files.put_back(Tree.SOURCE, other, other.with_name(f"{clip.stem}.jpg"))
+        back = self._files.put_back(Tree.SOURCE, aside, clip)
+        log.warning("%s: was set aside by a job nobody knows; its archive told its name", naming.printable(back))
+        yield back
+
+    def _name_of(self, aside: PurePosixPath, archives: Iterable[SeenArchive]) -> str | None:
+        """The name a set-aside source had, by an archive that is of exactly its content."""
+        status = self._files.status(Tree.SOURCE, aside)
+        if status is None:
+            return None
+        for archive in archives:
+            if not may_be_source(archive, aside.parent, status.st_size, status.st_mtime_ns):
+                continue
+            name = source_name(archive)
+            if naming.kind_of(name) is naming.FileKind.CLIP and self._is_source(archive, aside):
+                return name
+        return None
+
+    def _is_source(self, archive: SeenArchive, aside: PurePosixPath) -> bool:
+        told = archive.told
+        wanted = self._sha256(Tree.ARCHIVE, archive.file.path) if told is None else told.sha256
+        return self._sha256(Tree.SOURCE, aside) == wanted
+
+    def _sha256(self, tree: Tree, path: PurePosixPath) -> str:
+        with self._files.opened(tree, path) as handle:
+            return self._files.sha256(handle, self._stop)
+
+
+def _batches(rows: Iterable[KnownAgain]) -> Iterator[list[KnownAgain]]:
+    left = iter(rows)
+    while batch := list(itertools.islice(left, _BATCH)):
+        yield batch
