@@ -33,10 +33,12 @@ from archiverd.policy.model import (
     Fingerprint,
     FoundFile,
     FoundRecording,
+    Place,
     Receipt,
     Recording,
     Snapshot,
     State,
+    Tree,
 )
 
 FILE_NAME = "catalog.sqlite"
@@ -84,11 +86,19 @@ _MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX history_by_recording ON history (recording, id);
     """,
+    # The tree of `disposed_to`. What was let go of before that was asked went to the trash.
+    """
+    ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash'
+    """,
 )
 
 
 class ClaimLostError(ArchiverError):
     """A recording was not in the state its owner left it in: somebody else moved it."""
+
+
+class OlderSchemaError(StartupError):
+    """A catalog that an earlier archiverd wrote can't be read before it is brought up to date."""
 
 
 class Catalog:
@@ -118,7 +128,8 @@ class Catalog:
     def to_read(cls, path: Path) -> AbstractContextManager[Catalog]:
         """A catalog to ask questions of, whose file is not written to.
 
-        Where a process died within a commit, SQLite must first take that commit back; this is then done in a copy.
+        Where a process died within a commit, SQLite must first take that commit back, and one that an earlier
+        archiverd wrote must be brought up to date; this is then done in a copy.
         """
         return _reading(cls, path)
 
@@ -154,6 +165,8 @@ class Catalog:
             connection.execute("PRAGMA synchronous = EXTRA")
             self._migrate()
         version = self._version()
+        if self._read_only and 0 < version < len(_MIGRATIONS):
+            raise OlderSchemaError(f"{self.path}: the catalog has schema {version}")
         if version != len(_MIGRATIONS):
             raise StartupError(
                 f"{self.path}: the catalog has schema {version}, this archiverd knows {len(_MIGRATIONS)}",
@@ -409,15 +422,16 @@ class Catalog:
             self._move(recording, State.GONE, reason, now, from_=recording.state, job="")
             return self._load(recording.id)
 
-    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: PurePosixPath | None) -> None:
-        """Commit that a snapshot was let go of."""
+    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: Place | None) -> None:
+        """Commit that a snapshot was let go of, and where it went; None when it was deleted."""
         mark = snapshot.fingerprint
         with self._writing() as connection:
             connection.execute(
-                "UPDATE snapshot SET disposed = 1, disposed_to = ?"
+                "UPDATE snapshot SET disposed = 1, disposed_to = ?, disposed_in = ?"
                 " WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
                 (
-                    None if disposed_to is None else os.fsencode(disposed_to),
+                    None if disposed_to is None else os.fsencode(disposed_to.path),
+                    Tree.TRASH if disposed_to is None else disposed_to.tree,
                     os.fsencode(snapshot.path), mark.ino, mark.size, mark.mtime_ns,
                 ),
             )  # fmt: skip
@@ -568,11 +582,12 @@ def _recording(row: sqlite3.Row, snapshots: Iterable[Snapshot]) -> Recording:
 
 
 def _snapshot(row: sqlite3.Row) -> Snapshot:
+    went_to = _path_or_none(row["disposed_to"])
     return Snapshot(
         id=row["id"],
         path=_path(row["path"]),
         fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
-        disposed_to=_path_or_none(row["disposed_to"]),
+        disposed_to=None if went_to is None else Place(Tree(row["disposed_in"]), went_to),
         disposed=bool(row["disposed"]),
     )
 
@@ -582,12 +597,12 @@ def _reading(kind: type[Catalog], path: Path) -> Iterator[Catalog]:
     with ExitStack() as stack:
         try:
             catalog = stack.enter_context(kind(path, read_only=True))
-        except ResourceError:
+        except (ResourceError, OlderSchemaError) as error:
             journal = path.with_name(path.name + "-journal")
-            if not journal.exists():
+            if isinstance(error, ResourceError) and not journal.exists():
                 raise
             copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archiverd-")))
-            for file in (path, journal):
+            for file in filter(Path.exists, (path, journal)):
                 shutil.copy2(file, copies / file.name)
             catalog = stack.enter_context(kind(copies / path.name))
         yield catalog
