@@ -235,10 +235,11 @@ def _summary_lines(summary: Summary) -> list[str]:
     from archiverd import reports
     from archiverd.policy.planning import Action
 
-    lines = reports.summary_lines(summary.outcomes, len(summary.plan.of(Action.WAIT)), summary.elapsed_s)
+    plan = summary.plan
+    lines = reports.summary_lines(summary.outcomes, len(plan.of(Action.WAIT)), summary.elapsed_s, plan.orphans)
     if not summary.left:
         return lines
-    return [f"Ended early: {summary.left} of {len(summary.plan.work)} are left to the next run.", *lines]
+    return [f"Ended early: {summary.left} of {len(plan.work)} are left to the next run.", *lines]
 
 
 def _summary_json(summary: Summary) -> dict[str, object]:
@@ -267,8 +268,9 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     from archiverd.policy.stop import NeverStop
 
     config = _load(options).config
+    pipeline = Pipeline(config, NeverStop())
     with _catalog(config) as catalog:
-        report = reports.status_json(catalog, Pipeline(config, NeverStop()).roots)
+        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans())
     if options["as_json"]:
         _print_json(report)
     else:
@@ -355,8 +357,21 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     for row, history in [] if options["as_json"] else found:
         _print_lines(reports.why_lines(row, history))
     if not found and not options["as_json"]:
-        _print_lines(reports.unknown_lines(path))
+        _print_lines(reports.unknown_lines(path, _of_snapshot(config, place)))
     return 0 if found else 1
+
+
+def _of_snapshot(config: Config, place: tuple[Tree, PurePosixPath]) -> str:
+    """What the next run would do about a snapshot in the source tree that the catalog does not know."""
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.model import Tree
+    from archiverd.policy.naming import FileKind, kind_of
+    from archiverd.policy.stop import NeverStop
+
+    tree, path = place
+    if tree is not Tree.SOURCE or kind_of(path.name) is not FileKind.SNAPSHOT:
+        return ""
+    return Pipeline(config, NeverStop()).preview().of_snapshot(path)
 
 
 @cli.command()

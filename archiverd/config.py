@@ -78,6 +78,13 @@ class Order(StrEnum):
     NEWEST = "newest"
 
 
+class Snapshots(StrEnum):
+    """What becomes of a snapshot when its recording is archived."""
+
+    DISPOSE = "dispose"  # it goes with its clip
+    ARCHIVE = "archive"  # it is put beside its clip's archive
+
+
 class LogLevel(StrEnum):
     """The least serious message that is logged."""
 
@@ -295,6 +302,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     log_level: LogLevel = LogLevel.INFO
 
     delete: Flag = False  # unlink sources instead of moving them to the trash
+    snapshots: Snapshots = Snapshots.DISPOSE
     age: PositiveSeconds = 30.0 * _DAY  # what is older is cleaned up
     max_size: Annotated[Size | None, _OrNone] = None  # bytes a tree may hold
 

@@ -9,10 +9,10 @@ from typing import assert_never
 
 from archiverd.policy import naming
 from archiverd.policy.letting_go import Follows, LastLook, doubt, what_follows
-from archiverd.policy.model import Fingerprint, Receipt, Recording, Snapshot, Tree
+from archiverd.policy.model import Fingerprint, Place, Receipt, Recording, Snapshot, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import snapshot_job
-from archiverd.storage.file_manager import writers
+from archiverd.storage.open_files import writers
 from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Disposer:
             self._bench.catalog.done(recording, None, reason, self._bench.clock())
             return outcome(recording, result, reason)
         self._dispose_of_snapshots(recording)
-        place = recording.disposed_to or self._place_in_trash(recording.path, receipt)
+        place = recording.disposed_to or self._moved_to(Place(Tree.TRASH, recording.path), receipt.source)
         self._bench.catalog.done(recording, place, "its source was gone already", self._bench.clock())
         return outcome(recording, result, receipt.reason)
 
@@ -148,8 +148,10 @@ class Disposer:
         aside = _aside_snapshot(recording, snapshot)
         if self._bench.files.status(Tree.SOURCE, aside) is None:
             status = self._bench.files.status(Tree.SOURCE, snapshot.path)
-            settle_s = self._bench.settings.patience.settle_s
-            if status is None or self._bench.clock() - status.st_mtime < settle_s:
+            if status is None:
+                self._note_where_it_went(recording, snapshot)
+                return
+            if self._bench.clock() - status.st_mtime < self._bench.settings.patience.settle_s:
                 return
             job = snapshot_job(recording.job, snapshot.id)
             aside = self._bench.files.set_aside(Tree.SOURCE, snapshot.path, job)
@@ -158,8 +160,38 @@ class Disposer:
             back = self._bench.files.put_back(Tree.SOURCE, aside, snapshot.path)
             log.warning("%s: %s; it stays", naming.printable(back), why_not)
             return
-        place = self._remove(aside, snapshot.path, snapshot_job(recording.job, snapshot.id))
+        if self._bench.settings.archive_snapshots:
+            place: Place | None = self._archive_snapshot(recording, snapshot, aside)
+        else:
+            trashed = self._remove(aside, snapshot.path, snapshot_job(recording.job, snapshot.id))
+            place = None if trashed is None else Place(Tree.TRASH, trashed)
         self._bench.catalog.snapshot_disposed(snapshot, place)
+
+    def _archive_snapshot(self, recording: Recording, snapshot: Snapshot, aside: PurePosixPath) -> Place:
+        """Put a snapshot beside the archive of its recording, unless another upload of its very bytes stands there."""
+        files, job = self._bench.files, snapshot_job(recording.job, snapshot.id)
+        wanted = _beside_archive(recording, snapshot)
+        with files.opened(Tree.SOURCE, aside) as handle:
+            status = os.fstat(handle)
+            twin = files.find(wanted, files.sha256(handle, self._bench.stop), status, self._bench.stop)
+        standing = None if twin is None else files.status(Tree.ARCHIVE, twin)
+        # One of the same time as well is this upload's own copy: a death came between it and the original's removal.
+        if twin is None or standing is None or standing.st_mtime_ns == status.st_mtime_ns:
+            return Place(Tree.ARCHIVE, files.move(Place(Tree.SOURCE, aside), wanted, job, self._bench.stop, own=True))
+        log.info(
+            "%s: stands beside the archive already, as %s", naming.printable(snapshot.path), naming.printable(twin)
+        )
+        files.sync_file(Tree.ARCHIVE, twin)
+        self._remove(aside, snapshot.path, job)
+        return Place(Tree.ARCHIVE, twin)
+
+    def _note_where_it_went(self, recording: Recording, snapshot: Snapshot) -> None:
+        """Commit where a snapshot went that was moved by a process that died before it could say so."""
+        for wanted in (_beside_archive(recording, snapshot), Place(Tree.TRASH, snapshot.path)):
+            path = self._moved_to(wanted, snapshot.fingerprint)
+            if path is not None:
+                self._bench.catalog.snapshot_disposed(snapshot, Place(wanted.tree, path))
+                return
 
     def _remove(self, aside: PurePosixPath, origin: PurePosixPath, job: str) -> PurePosixPath | None:
         """Trash or delete a file that was set aside; its place in the trash, or None."""
@@ -168,14 +200,14 @@ class Disposer:
             return None
         return self._bench.files.trash(Tree.SOURCE, aside, origin, job, self._bench.stop)
 
-    def _place_in_trash(self, path: PurePosixPath, receipt: Receipt) -> PurePosixPath | None:
-        """Where a source went that was moved to the trash before that could be committed."""
-        candidate, number = path, 1
-        while (status := self._bench.files.status(Tree.TRASH, candidate)) is not None:
-            if Fingerprint.of(status) == receipt.source:
+    def _moved_to(self, wanted: Place, original: Fingerprint) -> PurePosixPath | None:
+        """Where a file went that was moved before that could be committed: by what a copy keeps too, size and time."""
+        candidate, number = wanted.path, 1
+        while (status := self._bench.files.status(wanted.tree, candidate)) is not None:
+            if (status.st_size, status.st_mtime_ns) == (original.size, original.mtime_ns):
                 return candidate
             number += 1
-            candidate = naming.numbered(path, number)
+            candidate = naming.numbered(wanted.path, number)
         return None
 
 
@@ -185,6 +217,11 @@ def _aside(recording: Recording) -> PurePosixPath:
 
 def _aside_snapshot(recording: Recording, snapshot: Snapshot) -> PurePosixPath:
     return snapshot.path.with_name(naming.gone_name(snapshot_job(recording.job, snapshot.id)))
+
+
+def _beside_archive(recording: Recording, snapshot: Snapshot) -> Place:
+    assert recording.archive is not None, "what is let go of has its archive"
+    return Place(Tree.ARCHIVE, recording.archive.with_name(snapshot.path.name))
 
 
 def _let_go_of(place: PurePosixPath | None) -> str:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archiverd.config import Config, Order
+from archiverd.config import Config, Order, Snapshots
 from archiverd.errors import Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
 from archiverd.media.process import Limits
 from archiverd.media.transcoder import Transcoder
@@ -17,7 +17,7 @@ from archiverd.media.verifier import Verifier
 from archiverd.policy import naming
 from archiverd.policy.admission import Patience
 from archiverd.policy.encoding import EncodeSettings
-from archiverd.policy.model import Recording, State, Tree
+from archiverd.policy.model import FoundFile, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
@@ -27,6 +27,7 @@ from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
 from archiverd.storage.catalog import FILE_NAME, Catalog, CatalogLostError, ClaimLostError
 from archiverd.storage.catalog_file import usable_catalog
+from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots, read_marker
 from archiverd.workbench import JobSettings, Workbench
@@ -82,8 +83,7 @@ class Pipeline:
         Raises: StartupError where the input is not there; LockedError where a root is another catalog's.
         """
         known, remembered, notes = self._remembered()
-        finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
-        found = finders[Tree.SOURCE].scan()
+        found = self._finders()[Tree.SOURCE].scan()
         marker = read_marker(self.roots[Tree.SOURCE])
         if remembered is not None and (marker is None or marker.nonce != remembered):
             found = replace(found, incomplete=True)
@@ -100,6 +100,17 @@ class Pipeline:
         except CatalogLostError as lost:
             return [], None, (str(lost),)
 
+    def orphans(self) -> tuple[FoundFile, ...] | None:
+        """The snapshots in the source tree whose recording does not stand there; None where it can't be looked at."""
+        try:
+            return self._finders()[Tree.SOURCE].scan().orphans
+        except StartupError as error:
+            log.warning("%s", error)
+            return None
+
+    def _finders(self) -> dict[Tree, FileDiscovery]:
+        return discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():
             marker = read_marker(root)
@@ -110,6 +121,7 @@ class Pipeline:
         return Manner(
             self._patience(), newest_first=self._config.order is Order.NEWEST, again=self._config.no_skip,
             delete=self._config.delete, snapshot_window_s=self._config.snapshot_window,
+            archive_snapshots=self._config.snapshots is Snapshots.ARCHIVE,
         )  # fmt: skip
 
     def _patience(self) -> Patience:
@@ -125,7 +137,7 @@ class Pipeline:
         """
         began, config = self._clock(), self._config
         with self._opened() as (catalog, files, roots):
-            finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+            finders = self._finders()
             rebuilder = Rebuilder(catalog, files, finders, self._stop, self._clock)
             notes = _told(rebuilder.rebuild(_display(make_reporter, below))) if rebuilder.needed else ()
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
@@ -210,7 +222,8 @@ class Pipeline:
         self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, display: ProgressReporter
     ) -> Workbench:
         config, limits = self._config, self._limits()
-        settings = JobSettings(self._patience(), config.attempts, config.delete, limits)
+        to_archive = config.snapshots is Snapshots.ARCHIVE
+        settings = JobSettings(self._patience(), config.attempts, config.delete, limits, to_archive)
         verifier = Verifier(transcoder, limits, self._stop)
         return Workbench(
             catalog, files, roots, transcoder, verifier, settings, self._stop, display, self._clock

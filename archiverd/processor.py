@@ -43,7 +43,7 @@ from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fau
 from archiverd.policy.told import TAG, Told, tell
 from archiverd.policy.verdict import Evidence, Ruling, grown, verdict
 from archiverd.storage.catalog import ClaimLostError
-from archiverd.storage.file_manager import writers
+from archiverd.storage.open_files import writers
 from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)

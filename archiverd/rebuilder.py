@@ -14,7 +14,7 @@ from archiverd.media import boxes
 from archiverd.media.own_tag import read_own_tag
 from archiverd.media.source import declared_frames
 from archiverd.policy import naming
-from archiverd.policy.model import Discovery, FoundFile, State, Tree
+from archiverd.policy.model import Discovery, FoundRecording, State, Tree
 from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
@@ -77,8 +77,8 @@ class Rebuilder:
         rows = self._catalog.recordings()
         standing = self._discoveries[Tree.ARCHIVE].scan()
         known = {row.archive for row in rows}
-        clips = [found.clip for found in standing.recordings if found.clip.path not in known]
-        archives, unsound = self._look_at(clips, make_display)
+        unknown = [found for found in standing.recordings if found.clip.path not in known]
+        archives, unsound = self._look_at(unknown, make_display)
         put_back = self._put_back(archives)
         sources, trash = (self._discoveries[tree].scan() for tree in (Tree.SOURCE, Tree.TRASH))
         in_trash = [row.disposed_to for row in rows if row.disposed_to is not None]
@@ -96,38 +96,39 @@ class Rebuilder:
             self._catalog.remember(_TREES_READ, f"{self._clock():.0f}")
 
     def _look_at(
-        self, clips: list[FoundFile], make_display: MakeDisplay
+        self, unknown: list[FoundRecording], make_display: MakeDisplay
     ) -> tuple[list[SeenArchive], list[PurePosixPath]]:
         """What stands in the archive: the whole ones with what they tell, and the paths of the others."""
         archives: list[SeenArchive] = []
         unsound: list[PurePosixPath] = []
-        if not clips:
+        if not unknown:
             return archives, unsound
-        with make_display(len(clips), sum(clip.fingerprint.size for clip in clips)) as display:
-            for clip in clips:
+        with make_display(len(unknown), sum(found.clip.fingerprint.size for found in unknown)) as display:
+            for found in unknown:
                 self._stop.check()
-                display.begin(naming.printable(clip.path.name), clip.fingerprint.size, None)
-                seen = self._look(clip)
+                display.begin(naming.printable(found.clip.path.name), found.clip.fingerprint.size, None)
+                seen = self._look(found)
                 if seen is None:
-                    unsound.append(clip.path)
+                    unsound.append(found.clip.path)
                 else:
                     archives.append(seen)
                 display.end("read" if seen is not None else "not whole")
         return archives, unsound
 
-    def _look(self, clip: FoundFile) -> SeenArchive | None:
+    def _look(self, found: FoundRecording) -> SeenArchive | None:
+        name = naming.printable(found.clip.path)
         try:
-            with self._files.opened(Tree.ARCHIVE, clip.path) as handle:
+            with self._files.opened(Tree.ARCHIVE, found.clip.path) as handle:
                 walk = boxes.walk(handle)
                 told = parse_told(read_own_tag(handle)) if walk.clean else None
         except OSError as error:
-            log.warning("%s: in the archive tree, can't be read: %s", naming.printable(clip.path), error.strerror)
+            log.warning("%s: in the archive tree, can't be read: %s", name, error.strerror)
             return None
         if not walk.clean:
-            log.warning("%s: in the archive tree, is not whole: %s", naming.printable(clip.path), walk.fault)
+            log.warning("%s: in the archive tree, is not whole: %s", name, walk.fault)
             return None
         duration_s = max((track.duration_s for track in walk.tracks), default=0.0)
-        return SeenArchive(clip, told, declared_frames(walk), duration_s)
+        return SeenArchive(found.clip, told, declared_frames(walk), duration_s, found.snapshots)
 
     # -- what stands aside --------------------------------------------------------------------------------
 

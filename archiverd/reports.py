@@ -10,10 +10,10 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from archiverd.policy.model import Event, Recording, State, Tree
+from archiverd.policy.model import Event, FoundFile, Recording, Snapshot, State, Tree
 from archiverd.policy.naming import FileKind, NotAClip, kind_of, parse_clip_name, printable
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.planning import Action, Planned, RunPlan
+from archiverd.policy.planning import Action, Orphan, Planned, RunPlan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,15 +86,24 @@ def plan_lines(plan: RunPlan) -> list[str]:
     ]
     if plan.work:
         end = "deleted" if plan.delete else "moved to the trash"
-        lines.append(f"Sources and their snapshots are {end} once their archives are proven.")
+        what = "Sources are" if plan.archive_snapshots else "Sources and their snapshots are"
+        lines.append(f"{what} {end} once their archives are proven.")
+        lines += ["Snapshots are put beside the archives."] if plan.archive_snapshots else []
     if plan.vanished:
         lines.append(f"No longer there, to be noted: {len(plan.vanished)}")
     if plan.leftovers:
         lines.append(f"Left by jobs nobody knows, see the log: {', '.join(map(printable, plan.leftovers))}")
-    if plan.orphans:
-        lines.append(f"Snapshots without a recording, left alone: {len(plan.orphans)}")
+    lines += _orphan_lines(plan.orphans)
     lines += [f"Left alone, {reason}: {count}" for reason, count in plan.ignored.items()]
     return _safe(lines) or ["There is nothing here."]
+
+
+def _orphan_lines(orphans: Sequence[Orphan]) -> list[str]:
+    """How many snapshots have no recording, and since when; nothing where there is none."""
+    if not orphans:
+        return []
+    oldest = time_text(min(orphan.written_at for orphan in orphans))
+    return [f"Snapshots without a recording, left alone: {len(orphans)}, the oldest of {oldest}"]
 
 
 _PLANNED = {
@@ -112,11 +121,15 @@ def plan_json(plan: RunPlan) -> JsonObject:
         "items": [_planned_json(item) for item in plan.items],
         "totals": {action: {"recordings": n, "bytes": size} for action, (n, size) in plan.totals().items()},
         "ignored": dict(plan.ignored),
-        "orphans": [printable(path) for path in plan.orphans],
+        "orphans": [
+            {"path": printable(orphan.path), "written_at": orphan.written_at, "waits_for": orphan.waits_for}
+            for orphan in plan.orphans
+        ],
         "leftovers": [printable(path) for path in plan.leftovers],
         "vanished": [printable(row.path) for row in plan.vanished],
         "notes": list(plan.notes),
         "sources": "delete" if plan.delete else "trash",
+        "snapshots": "archive" if plan.archive_snapshots else "dispose",
     }
 
 
@@ -148,11 +161,18 @@ def recording_json(recording: Recording) -> JsonObject:
         "attempts": recording.attempts,
         "archive": _path_json(recording.archive),
         "disposed_to": _path_json(recording.disposed_to),
-        "snapshots": [
-            {"path": printable(s.path), "disposed": s.disposed, "disposed_to": _path_json(s.disposed_to)}
-            for s in recording.snapshots
-        ],
+        "snapshots": [_snapshot_json(snapshot) for snapshot in recording.snapshots],
         "receipt": None if receipt is None else asdict(receipt),
+    }
+
+
+def _snapshot_json(snapshot: Snapshot) -> JsonObject:
+    place = snapshot.disposed_to
+    return {
+        "path": printable(snapshot.path),
+        "disposed": snapshot.disposed,
+        "disposed_to": None if place is None else printable(place.path),
+        "disposed_in": None if place is None else place.tree,
     }
 
 
@@ -175,8 +195,13 @@ def list_table(recordings: Iterable[Recording]) -> Table:
 # -- status -----------------------------------------------------------------------------------------------
 
 
-def status_json(catalog: Catalog, roots: Mapping[Tree, Path]) -> JsonObject:
-    """Queue, totals, and what needs somebody to look."""
+def status_json(
+    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = ()
+) -> JsonObject:  # fmt: skip
+    """Queue, totals, and what needs somebody to look.
+
+    `orphans` are the snapshots that stand in the source tree without a recording; None where that can't be seen.
+    """
     archived, before, after = catalog.archived_totals()
     troubled = catalog.recordings((State.QUARANTINED,))
     waiting = catalog.recordings((State.WAITING,))
@@ -189,7 +214,13 @@ def status_json(catalog: Catalog, roots: Mapping[Tree, Path]) -> JsonObject:
         "active": [_reason_json(row) for row in active],
         "waiting": [_reason_json(row) for row in waiting],
         "quarantined": [_reason_json(row) for row in troubled],
+        "orphans": None if orphans is None else _orphans_json(orphans),
     }
+
+
+def _orphans_json(orphans: Sequence[FoundFile]) -> JsonObject:
+    oldest = min(orphans, key=lambda orphan: orphan.fingerprint.mtime_ns, default=None)
+    return {"snapshots": len(orphans), "oldest": None if oldest is None else printable(oldest.path)}
 
 
 def _reason_json(row: Recording) -> JsonObject:
@@ -212,6 +243,12 @@ def status_lines(status: JsonObject) -> list[str]:
             lines += [f"  {row['path']}: {row['reason']}" for row in rows[:_LISTED]]
         if len(rows) > _LISTED:
             lines.append(f"  and {len(rows) - _LISTED} more (archiverd list --state {key})")
+    orphans = status["orphans"]
+    if orphans is None:
+        lines.append("The source tree can't be looked at now.")
+    elif orphans["snapshots"]:
+        lines.append(f"Snapshots without a recording in the source tree: {orphans['snapshots']}")
+        lines.append(f"  the oldest is {orphans['oldest']} (archiverd why PATH tells what it waits for)")
     return _safe(lines)
 
 
@@ -227,7 +264,7 @@ def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
             f"{size_text(recording.fingerprint.size)}"
         ),
     ]
-    lines += [f"  snapshot {printable(s.path)}{_went_to(s.disposed, s.disposed_to)}" for s in recording.snapshots]
+    lines += [f"  snapshot {printable(snapshot.path)}{_went_to(snapshot)}" for snapshot in recording.snapshots]
     receipt = recording.receipt
     if receipt is not None and recording.archive is not None:
         lines.append(
@@ -244,14 +281,17 @@ def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
     return _safe(lines)
 
 
-def _went_to(disposed: bool, place: PurePosixPath | None) -> str:
-    if not disposed:
+def _went_to(snapshot: Snapshot) -> str:
+    if not snapshot.disposed:
         return ""
-    return " (deleted)" if place is None else f" (in the trash as {printable(place)})"
+    if snapshot.disposed_to is None:
+        return " (deleted)"
+    where = "beside the archive" if snapshot.disposed_to.tree is Tree.ARCHIVE else "in the trash"
+    return f" ({where} as {printable(snapshot.disposed_to.path)})"
 
 
-def unknown_lines(path: Path) -> list[str]:
-    """What can be said of a file the catalog does not know."""
+def unknown_lines(path: Path, of_snapshot: str = "") -> list[str]:
+    """What can be said of a file the catalog does not know; `of_snapshot` is what the plan says of a snapshot."""
     lines = [f"{printable(path)}: not in the catalog"]
     if not os.path.lexists(path):
         return [*lines, "  There is no such file either."]
@@ -260,6 +300,7 @@ def unknown_lines(path: Path) -> list[str]:
             lines.append("  Its name is that of a recording. The next run looks at it, if it lies below YYYY/MM/DD.")
         case FileKind.SNAPSHOT:
             lines.append("  A snapshot. It goes the way of a recording of its camera, once there is one close in time.")
+            lines += [f"  {of_snapshot}"] if of_snapshot else []
         case FileKind.KEEP:
             lines.append("  It protects the recording of its name: that is archived, and its source stays.")
         case FileKind.PART | FileKind.GONE:
@@ -276,7 +317,9 @@ def unknown_lines(path: Path) -> list[str]:
 # -- summaries --------------------------------------------------------------------------------------------
 
 
-def summary_lines(outcomes: Sequence[Outcome], waiting: int, elapsed_s: float) -> list[str]:
+def summary_lines(
+    outcomes: Sequence[Outcome], waiting: int, elapsed_s: float, orphans: Sequence[Orphan] = ()
+) -> list[str]:  # fmt: skip
     """The end of a run: counts, bytes before and after, and each recording there is something to say of."""
     counts = Counter(outcome.result for outcome in outcomes)
     made = [outcome for outcome in outcomes if outcome.archive_size]
@@ -287,6 +330,7 @@ def summary_lines(outcomes: Sequence[Outcome], waiting: int, elapsed_s: float) -
     lines += [f"  {o.result} {printable(o.path)}: {o.reason}" for o in outcomes if o.reason]
     if waiting:
         lines.append(f"Too young, for a later run: {waiting}")
+    lines += _orphan_lines(orphans)
     lines.append(f"Took {span_text(elapsed_s)}.")
     return _safe(lines)
 

@@ -38,6 +38,7 @@ class JobSettings:
     attempts: int
     delete: bool
     limits: Limits
+    archive_snapshots: bool = False  # beside the archive of their recording, instead of going with its source
 
 
 @dataclass(frozen=True, slots=True)

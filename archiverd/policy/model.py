@@ -22,6 +22,14 @@ class Tree(StrEnum):
     TRASH = "trash"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file stands: in which tree, and its path there."""
+
+    tree: Tree
+    path: PurePosixPath
+
+
 class State(StrEnum):
     """Where a recording stands on its way.
 
@@ -107,7 +115,7 @@ class Snapshot:
     id: int
     path: PurePosixPath
     fingerprint: Fingerprint
-    disposed_to: PurePosixPath | None = None  # its place in the trash
+    disposed_to: Place | None = None  # in the trash, or beside the archive
     disposed: bool = False
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 from archiverd.policy.admission import Patience, quiet_s, unsettled
 from archiverd.policy.model import Discovery, FoundFile, FoundRecording, Recording, State
+from archiverd.policy.naming import printable
 from archiverd.policy.pairing import pair
 
 _NEW = "new"
@@ -45,6 +47,15 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Orphan:
+    """A snapshot whose recording is not there, or not yet to be followed. It is left alone."""
+
+    path: PurePosixPath
+    written_at: float  # seconds since the epoch, never in the future
+    waits_for: str
+
+
+@dataclass(frozen=True, slots=True)
 class Manner:
     """How a run is to go."""
 
@@ -53,6 +64,7 @@ class Manner:
     again: bool = False  # archive anew what is archived already
     delete: bool = False  # sources are deleted, not moved to the trash
     snapshot_window_s: float = 60.0  # how far a snapshot may be from its recording
+    archive_snapshots: bool = False  # they are put beside the archive instead of going with the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +73,9 @@ class RunPlan:
 
     items: tuple[Planned, ...]
     ignored: Mapping[str, int]  # what is left alone in the source tree, by reason
-    orphans: tuple[PurePosixPath, ...]  # snapshots without a recording; left alone
+    orphans: tuple[Orphan, ...]  # oldest first, by their names
     delete: bool
+    archive_snapshots: bool = False
     leftovers: tuple[PurePosixPath, ...] = ()  # set aside or begun by a job nobody knows
     vanished: tuple[Recording, ...] = ()  # waited or were quarantined, and are not there any more
     notes: tuple[str, ...] = ()  # what else is to be told before it is carried out
@@ -74,6 +87,19 @@ class RunPlan:
     def work(self) -> tuple[Planned, ...]:
         """The items that change something."""
         return tuple(item for item in self.items if item.action.changes_something)
+
+    def of_snapshot(self, path: PurePosixPath) -> str:
+        """What a snapshot in the source tree goes with or waits for, as a sentence; empty for one that is not there."""
+        for orphan in self.orphans:
+            if orphan.path == path:
+                return f"It waits for {orphan.waits_for}. Until then it is left alone."
+        for item in self.items:
+            theirs = (*item.late, *(item.found.snapshots if item.found else ()))
+            if any(snapshot.path == path for snapshot in theirs):
+                return (
+                    f"It goes with {printable(item.path)}, of which the next run makes: {item.action}, {item.reason}."
+                )
+        return ""
 
     def totals(self) -> dict[Action, tuple[int, int]]:
         """Recordings and bytes for each action."""
@@ -89,6 +115,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
     rows: dict[PurePosixPath, list[Recording]] = {}
     for recording in known:
         rows.setdefault(recording.path, []).append(recording)
+    discovery, late_by_clip = _with_known_clips(discovery, rows, manner)
     items = [_plan_found(found, rows.get(found.clip.path, []), manner, now) for found in discovery.recordings]
     seen = {(found.clip.path, found.clip.fingerprint) for found in discovery.recordings}
     unfinished = (row for rows_of_path in rows.values() for row in rows_of_path if row.state is State.ARCHIVED)
@@ -100,17 +127,17 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
         for row in unfinished
         if (row.path, row.fingerprint) not in seen and not discovery.incomplete
     ]  # fmt: skip
-    late = [] if discovery.incomplete else _plan_late_snapshots(discovery.orphans, rows, manner, now)
+    late, orphans = _plan_late_snapshots(discovery, late_by_clip, manner, now)
     items += late
     items.sort(key=_age, reverse=manner.newest_first)
-    taken = {snapshot.path for item in late for snapshot in item.late}
     found_paths = {found.clip.path for found in discovery.recordings}
     absent = (row for rows_of_path in rows.values() for row in rows_of_path if row.path not in found_paths)
     return RunPlan(
         items=tuple(items),
         ignored=dict(sorted(discovery.ignored.items())),
-        orphans=tuple(orphan.path for orphan in discovery.orphans if orphan.path not in taken),
+        orphans=orphans,
         delete=manner.delete,
+        archive_snapshots=manner.archive_snapshots,
         leftovers=discovery.leftovers,
         vanished=() if discovery.incomplete else tuple(row for row in absent if row.state in _EXPECTED),
     )
@@ -125,25 +152,69 @@ def _age(item: Planned) -> tuple[str, PurePosixPath]:
     return (name.taken_at.isoformat() if name else "", item.path)
 
 
+_Late = list[tuple[Recording, tuple[FoundFile, ...]]]  # recordings that are done with, and what came after them
+
+
+def _with_known_clips(
+    discovery: Discovery, rows: Mapping[PurePosixPath, list[Recording]], manner: Manner
+) -> tuple[Discovery, _Late]:
+    """The discovery with each snapshot at the clip it belongs to, also where that is archived and let go of.
+
+    A clip that stands in the tree is no reason to give it a snapshot that was taken nearer to one that went before.
+    """
+    snapshots = [*discovery.orphans, *(s for found in discovery.recordings for s in found.snapshots)]
+    if not snapshots or discovery.incomplete:
+        return discovery, []
+    standing = {found.clip.path for found in discovery.recordings}
+    first, last = (pick(s.name.taken_at for s in snapshots) for pick in (min, max))
+    window = timedelta(seconds=manner.snapshot_window_s)
+    done = {
+        path: row
+        for path, of_path in rows.items()
+        for row in of_path
+        if row.state is State.DONE and path not in standing
+        if first - row.name.taken_at <= window and row.name.taken_at - last <= window
+    }
+    clips = [FoundFile(row.path, row.fingerprint, row.name) for row in done.values()]
+    clips += [found.clip for found in discovery.recordings]
+    pairing = pair(clips, snapshots, manner.snapshot_window_s)
+    recordings = tuple(
+        replace(found, snapshots=pairing.by_clip.get(found.clip.path, ())) for found in discovery.recordings
+    )
+    late = [(row, pairing.by_clip[path]) for path, row in done.items() if path in pairing.by_clip]
+    return replace(discovery, recordings=recordings, orphans=pairing.orphans), late
+
+
 def _plan_late_snapshots(
-    orphans: Iterable[FoundFile], rows: Mapping[PurePosixPath, list[Recording]], manner: Manner, now: float
-) -> list[Planned]:
+    discovery: Discovery, late: _Late, manner: Manner, now: float
+) -> tuple[list[Planned], tuple[Orphan, ...]]:
     """Snapshots go the way of their recording, also when that was archived and let go of before they came.
 
     Only after an hour, for the clip a snapshot really belongs to may still be uploading.
     """
     wait_s = max(manner.patience.settle_s, _LATE_AFTER_S)
-    settled = [o for o in orphans if now - o.fingerprint.mtime_ns / 1e9 >= wait_s]
-    done = {path: row for path, of_path in rows.items() for row in of_path if row.state is State.DONE}
-    clips = [FoundFile(row.path, row.fingerprint, row.name) for row in done.values()]
-    paired = pair(clips, settled, manner.snapshot_window_s).by_clip
-    return [
-        Planned(
-            path, done[path].name.camera, sum(snapshot.fingerprint.size for snapshot in snapshots), Action.DISPOSE,
-            "archived; its snapshot came later", None, done[path], len(snapshots), late=snapshots,
-        )
-        for path, snapshots in paired.items()
-    ]  # fmt: skip
+    none = f"a recording of its camera within {manner.snapshot_window_s:.0f} s of it"
+    orphans = [(snapshot, none) for snapshot in discovery.orphans]
+    items = []
+    for row, snapshots in late:
+        settled = tuple(snapshot for snapshot in snapshots if _age_s(snapshot, now) >= wait_s)
+        if settled:
+            items.append(_plan_late(row, settled))
+        waiting = f"{wait_s / 60:.0f} minutes to have passed, then to follow {printable(row.path)}"
+        orphans += [(snapshot, waiting) for snapshot in snapshots if snapshot not in settled]
+    orphans.sort(key=lambda orphan: (orphan[0].name.taken_at, orphan[0].path))
+    return items, tuple(Orphan(orphan.path, now - max(0.0, _age_s(orphan, now)), why) for orphan, why in orphans)
+
+
+def _age_s(file: FoundFile, now: float) -> float:
+    return now - file.fingerprint.mtime_ns / 1e9
+
+
+def _plan_late(row: Recording, snapshots: tuple[FoundFile, ...]) -> Planned:
+    return Planned(
+        row.path, row.name.camera, sum(snapshot.fingerprint.size for snapshot in snapshots), Action.DISPOSE,
+        "archived; its snapshot came later", None, row, len(snapshots), late=snapshots,
+    )  # fmt: skip
 
 
 def _plan_found(found: FoundRecording, rows: list[Recording], manner: Manner, now: float) -> Planned:

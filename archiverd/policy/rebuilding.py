@@ -8,12 +8,22 @@ stands is never let go of by it: its recording is entered when its turn comes, a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from archiverd.policy.model import ClipName, Discovery, Fingerprint, FoundFile, FoundRecording, State
+from archiverd.policy.model import (
+    ClipName,
+    Discovery,
+    Fingerprint,
+    FoundFile,
+    FoundRecording,
+    Place,
+    Snapshot,
+    State,
+    Tree,
+)
 from archiverd.policy.told import Told
 
 _NAMED = "its archive stands and names it"
@@ -30,6 +40,7 @@ class SeenArchive:
     told: Told | None
     frames: int
     duration_s: float
+    snapshots: tuple[FoundFile, ...] = ()  # beside it
 
     @property
     def source_size(self) -> int:
@@ -51,7 +62,7 @@ class KnownAgain:
     reason: str
     archive: SeenArchive | None
     disposed_to: PurePosixPath | None  # its place in the trash
-    snapshots: tuple[FoundFile, ...] = ()  # in the trash
+    snapshots: tuple[Snapshot, ...] = ()  # with their places, in the trash or beside the archive
 
 
 def known_again(
@@ -128,8 +139,21 @@ def _of_archive(archive: SeenArchive, trashed: FoundRecording | None) -> KnownAg
         reason=_UNNAMED if archive.told is None else _NAMED,
         archive=archive,
         disposed_to=None if trashed is None else trashed.clip.path,
-        snapshots=() if trashed is None else trashed.snapshots,
+        snapshots=(*_in_trash(trashed), *_beside(archive, path.parent)),
     )
+
+
+def _in_trash(trashed: FoundRecording | None) -> Iterator[Snapshot]:
+    """The trash is laid out as the source tree: the place there is the path each had."""
+    for file in () if trashed is None else trashed.snapshots:
+        yield Snapshot(0, file.path, file.fingerprint, Place(Tree.TRASH, file.path), disposed=True)
+
+
+def _beside(archive: SeenArchive, directory: PurePosixPath) -> Iterator[Snapshot]:
+    """Beside the archive only the names are kept: each lay in the directory of its clip, as far as can be known."""
+    for file in archive.snapshots:
+        place = Place(Tree.ARCHIVE, file.path)
+        yield Snapshot(0, directory / file.path.name, file.fingerprint, place, disposed=True)
 
 
 def _of_trash(found: FoundRecording) -> KnownAgain:
@@ -142,7 +166,7 @@ def _of_trash(found: FoundRecording) -> KnownAgain:
         reason=_NO_ARCHIVE,
         archive=None,
         disposed_to=found.clip.path,
-        snapshots=found.snapshots,
+        snapshots=tuple(_in_trash(found)),
     )
 
 

@@ -33,10 +33,12 @@ from archiverd.policy.model import (
     Fingerprint,
     FoundFile,
     FoundRecording,
+    Place,
     Receipt,
     Recording,
     Snapshot,
     State,
+    Tree,
 )
 from archiverd.policy.rebuilding import KnownAgain
 from archiverd.policy.tree_path import is_below
@@ -86,11 +88,19 @@ _MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX history_by_recording ON history (recording, id);
     """,
+    # The tree of `disposed_to`. What was let go of before that was asked went to the trash.
+    """
+    ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash'
+    """,
 )
 
 
 class ClaimLostError(ArchiverError):
     """A recording was not in the state its owner left it in: somebody else moved it."""
+
+
+class OlderSchemaError(StartupError):
+    """A catalog that an earlier archiverd wrote can't be read before it is brought up to date."""
 
 
 class CatalogLostError(StartupError):
@@ -131,7 +141,8 @@ class Catalog:
     def to_read(cls, path: Path) -> AbstractContextManager[Catalog]:
         """A catalog to ask questions of, whose file is not written to.
 
-        Where a process died within a commit, SQLite must first take that commit back; this is then done in a copy.
+        Where a process died within a commit, SQLite must first take that commit back, and one that an earlier
+        archiverd wrote must be brought up to date; this is then done in a copy.
         """
         return _reading(cls, path)
 
@@ -172,6 +183,8 @@ class Catalog:
             connection.execute("PRAGMA synchronous = EXTRA")
             self._migrate()
         version = self._version()
+        if self._read_only and 0 < version < len(_MIGRATIONS):
+            raise OlderSchemaError(f"{self.path}: the catalog has schema {version}")
         if version != len(_MIGRATIONS):
             raise CatalogLostError(
                 f"{self.path}: the catalog has schema {version}, this archiverd knows {len(_MIGRATIONS)}"
@@ -287,7 +300,7 @@ class Catalog:
             # Seen by a clock that was ahead: from now on it counts from now.
             connection.execute("UPDATE recording SET seen_at = ? WHERE id = ? AND seen_at > ?", (now, row["id"], now))
             for snapshot in found.snapshots:
-                _attach(connection, row["id"], snapshot)
+                _attach(connection, row["id"], snapshot.path, snapshot.fingerprint)
             return self._load(row["id"])
 
     def _find(self, clip: FoundFile) -> sqlite3.Row | None:
@@ -331,7 +344,7 @@ class Catalog:
         """Note that snapshots belong to a recording that is known already."""
         with self._writing() as connection:
             for snapshot in snapshots:
-                _attach(connection, recording.id, snapshot)
+                _attach(connection, recording.id, snapshot.path, snapshot.fingerprint)
             return self._load(recording.id)
 
     def enter_known(self, known: Iterable[KnownAgain], now: float) -> None:
@@ -362,8 +375,8 @@ class Catalog:
         identity = int(entered.lastrowid or 0)
         self._log(identity, known.state, f"known again, for the catalog was made anew: {known.reason}", now)
         for snapshot in known.snapshots:
-            _attach(connection, identity, snapshot)
-            _mark_disposed(connection, snapshot.path, snapshot.fingerprint, snapshot.path)
+            _attach(connection, identity, snapshot.path, snapshot.fingerprint)
+            _mark_disposed(connection, snapshot.path, snapshot.fingerprint, snapshot.disposed_to)
 
     def claim(self, recording: Recording, job: str, now: float) -> Recording:
         """Make `job` the owner of a recording that waits (it becomes ACTIVE) or is archived (it stays so).
@@ -480,8 +493,8 @@ class Catalog:
             self._move(recording, State.GONE, reason, now, from_=recording.state, job="")
             return self._load(recording.id)
 
-    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: PurePosixPath | None) -> None:
-        """Commit that a snapshot was let go of."""
+    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: Place | None) -> None:
+        """Commit that a snapshot was let go of, and where it went; None when it was deleted."""
         with self._writing() as connection:
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, disposed_to)
 
@@ -634,11 +647,12 @@ def _recording(row: sqlite3.Row, snapshots: Iterable[Snapshot]) -> Recording:
 
 
 def _snapshot(row: sqlite3.Row) -> Snapshot:
+    went_to = _path_or_none(row["disposed_to"])
     return Snapshot(
         id=row["id"],
         path=_path(row["path"]),
         fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
-        disposed_to=_path_or_none(row["disposed_to"]),
+        disposed_to=None if went_to is None else Place(Tree(row["disposed_in"]), went_to),
         disposed=bool(row["disposed"]),
     )
 
@@ -648,35 +662,36 @@ def _reading(kind: type[Catalog], path: Path) -> Iterator[Catalog]:
     with ExitStack() as stack:
         try:
             catalog = stack.enter_context(kind(path, read_only=True))
-        except ResourceError:
+        except (ResourceError, OlderSchemaError) as error:
             journal = path.with_name(path.name + "-journal")
-            if not journal.exists():
+            if isinstance(error, ResourceError) and not journal.exists():
                 raise
             copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archiverd-")))
-            for file in (path, journal):
+            for file in filter(Path.exists, (path, journal)):
                 shutil.copy2(file, copies / file.name)
             catalog = stack.enter_context(kind(copies / path.name))
         yield catalog
 
 
-def _attach(connection: sqlite3.Connection, identity: int, snapshot: FoundFile) -> None:
+def _attach(connection: sqlite3.Connection, identity: int, path: PurePosixPath, mark: Fingerprint) -> None:
     """Note that a snapshot belongs to a recording; one seen before goes to the recording it is paired with now."""
-    mark = snapshot.fingerprint
     connection.execute(
         "INSERT INTO snapshot (recording, path, ino, size, mtime_ns) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (path, ino, size, mtime_ns)"
         " DO UPDATE SET recording = excluded.recording, disposed = 0, disposed_to = NULL",
-        (identity, os.fsencode(snapshot.path), mark.ino, mark.size, mark.mtime_ns),
+        (identity, os.fsencode(path), mark.ino, mark.size, mark.mtime_ns),
     )
 
 
 def _mark_disposed(
-    connection: sqlite3.Connection, path: PurePosixPath, mark: Fingerprint, disposed_to: PurePosixPath | None
+    connection: sqlite3.Connection, path: PurePosixPath, mark: Fingerprint, disposed_to: Place | None
 ) -> None:
     connection.execute(
-        "UPDATE snapshot SET disposed = 1, disposed_to = ? WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
+        "UPDATE snapshot SET disposed = 1, disposed_to = ?, disposed_in = ?"
+        " WHERE path = ? AND ino = ? AND size = ? AND mtime_ns = ?",
         (
-            None if disposed_to is None else os.fsencode(disposed_to),
+            None if disposed_to is None else os.fsencode(disposed_to.path),
+            Tree.TRASH if disposed_to is None else disposed_to.tree,
             os.fsencode(path), mark.ino, mark.size, mark.mtime_ns,
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every change to the trees: parts, publishing, setting aside, trash, deletion. The only rename, link and unlink.
+"""Every change to the trees: parts, publishing, setting aside, moving, deletion. The only rename, link and unlink.
 
 Nothing here decides. Nothing here overwrites: a taken name raises FileExistsError. Every path is walked one
 component at a time through open directories (`storage.paths`), and a removal never leaves the mount of its root.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
-import hashlib
 import logging
 import os
 import stat
@@ -18,26 +16,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from archiverd.errors import ResourceError
+from archiverd.errors import ResourceError, SourceChanged
 from archiverd.policy import naming
-from archiverd.policy.model import Tree
+from archiverd.policy.model import Fingerprint, Place, Tree
 from archiverd.policy.stop import StopToken
-from archiverd.storage import paths
+from archiverd.storage import open_files, paths
+from archiverd.storage.open_files import environment_faults, sync
 
 log = logging.getLogger(__name__)
 
 _RENAME_NOREPLACE = 1
-_CHUNK = 1 << 20
 _TAKEN_LIMIT = 10_000
-
-# Faults of the machine rather than of one file: the work pauses and no file is blamed. EIO is one of them where
-# archiverd writes; where it reads a source, it is that file's, and is not wrapped.
-_ENVIRONMENT = frozenset(
-    {
-        errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
-        errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ESHUTDOWN,
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +38,11 @@ class Modes:
     group: int | None = None
 
 
-@contextmanager
-def environment_faults(where: object) -> Iterator[None]:
-    """Turn the OSErrors that no file is to blame for into ResourceError; let the others pass."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _ENVIRONMENT:
-            raise
-        raise ResourceError(
-            f"{naming.printable(str(where))}: {error.strerror}", advice="The work goes on when that is mended"
-        ) from error
-
-
 class FileManager:
     """Changes the three trees, for the jobs of one catalog. Holds no resource between calls."""
+
+    copy = staticmethod(open_files.copy)
+    sha256 = staticmethod(open_files.sha256)
 
     def __init__(self, roots: Mapping[Tree, Path], catalog_id: str, modes: Modes) -> None:
         self.roots = dict(roots)
@@ -109,7 +88,7 @@ class FileManager:
         for candidate in _candidates(path):
             if self.status(tree, candidate) is None:
                 return candidate
-        raise ResourceError(f"{naming.printable(path)}: {_TAKEN_LIMIT} files of this name stand in the {tree} tree")
+        raise _no_name_free(Place(tree, path))
 
     # -- protection ---------------------------------------------------------------------------------------
 
@@ -124,7 +103,7 @@ class FileManager:
             os.stat(path.name, dir_fd=directory, follow_symlinks=False)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(naming.keep_name(path.name), flags, 0o644, dir_fd=directory))
-            _sync(directory, path)
+            sync(directory, path)
         return True
 
     def unprotect(self, tree: Tree, path: PurePosixPath) -> bool:
@@ -171,7 +150,7 @@ class FileManager:
             if self.modes.group is not None:
                 os.fchown(handle, -1, self.modes.group)
             os.utime(handle, ns=(mtime_ns, mtime_ns))
-        _sync(handle, "a finished part")
+        sync(handle, "a finished part")
 
     def publish(self, tree: Tree, part: PurePosixPath, final: PurePosixPath) -> None:
         """Give a part its final name in the same directory, and make that durable up to the root.
@@ -191,12 +170,12 @@ class FileManager:
         with environment_faults(path):
             for depth in range(len(parts), -1, -1):
                 with paths.directory(self.roots[tree], parts[:depth]) as directory:
-                    _sync(directory, path)
+                    sync(directory, path)
 
     def sync_file(self, tree: Tree, path: PurePosixPath) -> None:
         """Bring a file that stands and its directories to the disk."""
         with self.opened(tree, path) as handle:
-            _sync(handle, path)
+            sync(handle, path)
         self.sync_up(tree, path)
 
     def remove_part(self, tree: Tree, path: PurePosixPath) -> None:
@@ -208,35 +187,6 @@ class FileManager:
         with suppress(FileNotFoundError, NotADirectoryError):
             self._unlink(tree, path)
 
-    def copy(self, source: int, target: int, stop: StopToken) -> str:
-        """Copy all bytes of one open file into another and return their SHA-256, checked by reading them back.
-
-        Raises: ResourceError where what is read back is not what was written.
-        """
-        with environment_faults("copying"):
-            os.ftruncate(target, 0)
-        digest, offset = hashlib.sha256(), 0
-        while chunk := os.pread(source, _CHUNK, offset):
-            stop.check()
-            digest.update(chunk)
-            with environment_faults("copying"):
-                _write_all(target, chunk, offset)
-            offset += len(chunk)
-        with environment_faults("reading a copy back"):
-            written = self.sha256(target, stop)
-        if written != digest.hexdigest():
-            raise ResourceError("a copy does not read back as it was written", advice="Look at the disk's health")
-        return digest.hexdigest()
-
-    def sha256(self, handle: int, stop: StopToken) -> str:
-        """The SHA-256 of an open file, in hex; leaves its offset alone."""
-        digest, offset = hashlib.sha256(), 0
-        while chunk := os.pread(handle, _CHUNK, offset):
-            stop.check()
-            digest.update(chunk)
-            offset += len(chunk)
-        return digest.hexdigest()
-
     # -- letting go ---------------------------------------------------------------------------------------
 
     def set_aside(self, tree: Tree, path: PurePosixPath, job: str) -> PurePosixPath:
@@ -247,19 +197,7 @@ class FileManager:
 
     def put_back(self, tree: Tree, aside: PurePosixPath, path: PurePosixPath) -> PurePosixPath:
         """Give a file that was set aside its name back, or the next free one where that is taken by now."""
-        for candidate in _candidates(path):
-            with suppress(FileExistsError):
-                self._rename(tree, aside, candidate)
-                return candidate
-            if self._is_same_file(tree, aside, tree, candidate):
-                self._unlink(tree, aside)
-                return candidate
-        raise ResourceError(f"{naming.printable(path)}: no name is free to put it back")
-
-    def _is_same_file(self, tree: Tree, path: PurePosixPath, other_tree: Tree, other: PurePosixPath) -> bool:
-        """Whether two names are of one file: a link-and-unlink that was cut short between the two."""
-        one, two = self.status(tree, path), self.status(other_tree, other)
-        return one is not None and two is not None and os.path.samestat(one, two)
+        return self._rename_to_free(Place(tree, aside), Place(tree, path))
 
     def delete(self, tree: Tree, path: PurePosixPath) -> None:
         """Remove a file for good, durably."""
@@ -268,84 +206,133 @@ class FileManager:
     def trash(
         self, tree: Tree, aside: PurePosixPath, origin: PurePosixPath, job: str, stop: StopToken
     ) -> PurePosixPath:
-        """Move a file that was set aside into the trash, under the path it had; its place there is returned.
+        """Move a file that was set aside into the trash, under the path it had; its path there is returned.
 
-        From the source tree that is `origin` itself, from the archive `archived/<origin>`. Across file systems
-        it is copied, compared and synced before the original goes.
+        From the source tree that is `origin` itself, from the archive `archived/<origin>`.
         """
         wanted = origin if tree is Tree.SOURCE else PurePosixPath("archived") / origin
-        self._make_directories(Tree.TRASH, wanted.parts[:-1])
+        return self.move(Place(tree, aside), Place(Tree.TRASH, wanted), job, stop)
+
+    # -- moving -------------------------------------------------------------------------------------------
+
+    def move(self, old: Place, new: Place, job: str, stop: StopToken, *, own: bool = False) -> PurePosixPath:
+        """Move a file between any two places, durably; its path there is returned, the first free of `~2`, `~3`, ….
+
+        By rename where that can be done. Across file systems it is copied into the part of `job`, read back, and
+        synced up to the root before the original goes; where a death left such a copy, no second one is made.
+        `own`: what stands there in the end is a file of archiverd's own, with the modes of archives. It is always
+        a copy, so that nobody who uploaded the original keeps a hold on it.
+        """
+        self._make_directories(new.tree, new.path.parts[:-1])
+        path = None if own else self._move_by_rename(old, new)
+        return self._move_by_copy(old, new, job, stop, own=own) if path is None else path
+
+    def find(self, place: Place, sha256: str, original: os.stat_result, stop: StopToken) -> PurePosixPath | None:
+        """Which of a path, `~2`, `~3`, … up to the first free name has the content of `original`, and is not it."""
+        for candidate in _candidates(place.path):
+            status = self.status(place.tree, candidate)
+            if status is None:
+                return None
+            if self._holds(Place(place.tree, candidate), status, sha256, original, stop):
+                return candidate
+        return None
+
+    def _holds(
+        self, place: Place, status: os.stat_result, sha256: str, original: os.stat_result, stop: StopToken
+    ) -> bool:
+        """Whether a file of the trees has the content of another, and is not that very file."""
+        # A bind mount or a hard link can show the original itself in the other tree.
+        if not stat.S_ISREG(status.st_mode) or os.path.samestat(status, original):
+            return False
+        if status.st_size != original.st_size:
+            return False
+        with self.opened(place.tree, place.path) as handle:
+            return self.sha256(handle, stop) == sha256
+
+    def _move_by_rename(self, old: Place, new: Place) -> PurePosixPath | None:
+        """None where the two places are on different mounts."""
         try:
-            place = self._trash_by_rename(tree, aside, wanted)
+            path = self._rename_to_free(old, new)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            return self._trash_by_copy(tree, aside, wanted, job, stop)
-        self.sync_up(Tree.TRASH, place)
-        with paths.parent(self.roots[tree], aside) as directory:
-            _sync(directory, aside)
-        return place
+            return None
+        self.sync_up(new.tree, path)
+        with paths.parent(self.roots[old.tree], old.path) as directory:
+            sync(directory, old.path)
+        return path
 
-    def _trash_by_rename(self, tree: Tree, aside: PurePosixPath, wanted: PurePosixPath) -> PurePosixPath:
-        with (
-            environment_faults(aside),
-            self._removable(tree, aside) as here,
-            paths.parent(self.roots[Tree.TRASH], wanted) as there,
-        ):
-            for candidate in _candidates(wanted):
-                with suppress(FileExistsError):
-                    _rename_no_replace(here, aside.name, there, candidate.name)
-                    return candidate
-                if self._is_same_file(tree, aside, Tree.TRASH, candidate):
-                    _sync(there, candidate)
-                    os.unlink(aside.name, dir_fd=here)
-                    return candidate
-        raise ResourceError(f"{naming.printable(wanted)}: no name is free in the trash")
-
-    def _trash_by_copy(
-        self, tree: Tree, aside: PurePosixPath, wanted: PurePosixPath, job: str, stop: StopToken
-    ) -> PurePosixPath:
-        part = self.part_path(wanted.parent, job)
-        self.remove_part(Tree.TRASH, part)
+    def _move_by_copy(self, old: Place, new: Place, job: str, stop: StopToken, *, own: bool) -> PurePosixPath:
+        part = self.part_path(new.path.parent, job)
+        self.remove_part(new.tree, part)
         try:
-            with self.opened(tree, aside) as source:
-                status = os.fstat(source)
-                with self.new_part(Tree.TRASH, part) as copy:
-                    sha256 = self.copy(source, copy, stop)
-                    os.fchmod(copy, status.st_mode & 0o777)
-                    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
-                    _sync(copy, wanted)
-            place = self._publish_copy(part, wanted, sha256, status.st_size, stop)
+            sha256, original = self._copy_to_part(old, Place(new.tree, part), stop, own=own)
+            path = self._publish_copy(part, new, sha256, original, stop)
         except BaseException:
-            self.remove_part(Tree.TRASH, part)
+            self.remove_part(new.tree, part)
             raise
-        self._unlink(tree, aside)
-        return place
+        self._unlink(old.tree, old.path)
+        return path
+
+    def _copy_to_part(self, old: Place, part: Place, stop: StopToken, *, own: bool) -> tuple[str, os.stat_result]:
+        """The SHA-256 of the copy, and the status of what was copied. What can't be removed is not copied either.
+
+        Raises: SourceChanged where the original was written to meanwhile.
+        """
+        with self._removable(old.tree, old.path), self.opened(old.tree, old.path) as original:
+            status = os.fstat(original)
+            with self.new_part(part.tree, part.path) as copy:
+                sha256 = self.copy(original, copy, stop)
+                if Fingerprint.of(os.fstat(original)) != Fingerprint.of(status):
+                    raise SourceChanged("it was written to while it was moved")
+                if own:
+                    self.finish_part(copy, status.st_mtime_ns)
+                else:
+                    _finish_like(copy, status)
+        return sha256, status
 
     def _publish_copy(
-        self, part: PurePosixPath, wanted: PurePosixPath, sha256: str, size: int, stop: StopToken
+        self, part: PurePosixPath, new: Place, sha256: str, original: os.stat_result, stop: StopToken
     ) -> PurePosixPath:
-        """Give a copy the first free name in the trash; one that stands there already needs no second copy.
+        """Give a copy the first free name; one that stands there already needs no second copy.
 
         It stands there when the process died between the copy and the removal of the original.
         """
-        for candidate in _candidates(wanted):
-            if self._holds(Tree.TRASH, candidate, sha256, size, stop):
-                self.remove_part(Tree.TRASH, part)
-                self.sync_file(Tree.TRASH, candidate)
-                return candidate
+        found = self.find(new, sha256, original, stop)
+        if found is not None:
+            self.remove_part(new.tree, part)
+            self.sync_file(new.tree, found)
+            return found
+        for candidate in _candidates(new.path):
             with suppress(FileExistsError):
-                self.publish(Tree.TRASH, part, candidate)
+                self.publish(new.tree, part, candidate)
                 return candidate
-        raise ResourceError(f"{naming.printable(wanted)}: no name is free in the trash")
+        raise _no_name_free(new)
 
-    def _holds(self, tree: Tree, path: PurePosixPath, sha256: str, size: int, stop: StopToken) -> bool:
-        """Whether a file of exactly this content stands at a path."""
-        status = self.status(tree, path)
-        if status is None or status.st_size != size or not stat.S_ISREG(status.st_mode):
-            return False
-        with self.opened(tree, path) as handle:
-            return self.sha256(handle, stop) == sha256
+    def _rename_to_free(self, old: Place, new: Place) -> PurePosixPath:
+        """Rename to the first free of a path, `~2`, `~3`, …. Raises: OSError with EXDEV across mounts."""
+        with (
+            environment_faults(old.path),
+            self._removable(old.tree, old.path) as here,
+            paths.parent(self.roots[new.tree], new.path) as there,
+        ):
+            for candidate in _candidates(new.path):
+                with suppress(FileExistsError):
+                    _rename_no_replace(here, old.path.name, there, candidate.name)
+                    return candidate
+                names = self._names_of_one_file(old, Place(new.tree, candidate))
+                if names > 1:  # a link-and-unlink that was cut short between the two
+                    sync(there, candidate)
+                    os.unlink(old.path.name, dir_fd=here)
+                if names:  # one name, seen by two ways: it stands where it is to go
+                    return candidate
+        raise _no_name_free(new)
+
+    def _names_of_one_file(self, one: Place, other: Place) -> int:
+        """How many names the file has that both places show; 0 where they show two files."""
+        first, second = self.status(one.tree, one.path), self.status(other.tree, other.path)
+        same = first is not None and second is not None and os.path.samestat(first, second)
+        return first.st_nlink if first is not None and same else 0
 
     # -- the bare operations ------------------------------------------------------------------------------
 
@@ -366,7 +353,7 @@ class FileManager:
     def _unlink(self, tree: Tree, path: PurePosixPath) -> None:
         with environment_faults(path), self._removable(tree, path) as directory:
             os.unlink(path.name, dir_fd=directory)
-            _sync(directory, path)
+            sync(directory, path)
 
     def _make_directories(self, tree: Tree, parts: tuple[str, ...]) -> None:
         with environment_faults(PurePosixPath(*parts)):
@@ -399,7 +386,7 @@ def set_file_aside(path: Path, ending: str) -> Path:
         name = _rename_to_free(directory, path.name, f"{path.name}.{ending}")
         with suppress(FileNotFoundError):  # the journal belongs to the file, and goes by its name
             _rename_no_replace(directory, f"{path.name}-journal", directory, f"{name}-journal")
-        _sync(directory, path)
+        sync(directory, path)
     return path.with_name(name)
 
 
@@ -412,43 +399,24 @@ def _rename_to_free(directory: int, old: str, wanted: str) -> str:
     raise ResourceError(f"{wanted}: no name is free to set {old} aside")
 
 
-def writers(handle: int) -> bool | None:
-    """Whether anybody has the open file open for writing; None where the system does not tell us.
-
-    A read lease is refused with EAGAIN exactly while a writer exists (fcntl(2), F_SETLEASE). It needs ownership
-    of the file or CAP_LEASE, and a file system that has leases. It is given back at once: a lease that is held
-    makes the next writer wait.
-    """
-    try:
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return True if error.errno == errno.EAGAIN else None
-    fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
+def _finish_like(copy: int, status: os.stat_result) -> None:
+    """Give a copy the mode and times of its original, and bring it to the disk."""
+    with environment_faults("a finished copy"):
+        os.fchmod(copy, status.st_mode & 0o777)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    sync(copy, "a finished copy")
 
 
-def _write_all(handle: int, content: bytes, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        offset, view = offset + written, view[written:]
+def _no_name_free(place: Place) -> ResourceError:
+    return ResourceError(
+        f"{naming.printable(place.path)}: {_TAKEN_LIMIT} files of this name stand in the {place.tree} tree"
+    )
 
 
 def _candidates(path: PurePosixPath) -> Iterator[PurePosixPath]:
     yield path
     for number in range(2, _TAKEN_LIMIT):
         yield naming.numbered(path, number)
-
-
-def _sync(handle: int, what: object) -> None:
-    """fsync, and no second try: after an error the kernel has dropped the pages, and a retry would succeed."""
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        raise ResourceError(
-            f"{naming.printable(str(what))}: can't be brought to the disk: {error.strerror}",
-            advice="Look at the disk: it reports write errors",
-        ) from error
 
 
 def _load_renameat2() -> Callable[..., int] | None:
@@ -478,5 +446,5 @@ def _rename_no_replace(old_directory: int, old: str, new_directory: int, new: st
             raise OSError(code, os.strerror(code), old, None, new)
     os.link(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory, follow_symlinks=False)
     # Before the old name goes: not every file system keeps the order of two directory changes.
-    _sync(new_directory, new)
+    sync(new_directory, new)
     os.unlink(old, dir_fd=old_directory)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from archiverd.policy.model import ArchiveKind, Receipt, State
+from archiverd.policy.model import ArchiveKind, Place, Receipt, State, Tree
 from tests.e2e.rig import Rig, sha256_of
 
 _PROBE = ("ffprobe", "-v", "error", "-err_detect", "crccheck+explode", "-select_streams", "v:0", "-count_frames")
@@ -32,8 +33,10 @@ def assert_nothing_lost(rig: Rig, *, overwritten: Collection[str] = (), deleting
             continue
         assert upload.sha256 in archives, f"{what}: neither a source nor an archive of it is left"
         assert deleting or upload.sha256 in trashed, f"{what}: neither a source nor in the trash"
+    beside = contents(rig, rig.archive)
     for path, sha256 in rig.snapshots.items():
-        assert deleting or sha256 in sources or sha256 in trashed, f"{path}: the snapshot is lost"
+        places = sources.get(sha256, set()) | trashed.get(sha256, set()) | beside.get(sha256, set())
+        assert deleting or places, f"{path}: the snapshot is lost"
     rig.assert_bystanders_untouched()
     return archives
 
@@ -48,6 +51,28 @@ def assert_all_archived(rig: Rig, *, overwritten: Collection[str] = (), deleting
     assert deleting == (not trashed)
     twice = {sha256: places for sha256, places in trashed.items() if len(places) > 1}
     assert not twice, f"more than once in the trash: {twice}"
+
+
+def assert_snapshots_archived(rig: Rig) -> None:
+    """Each snapshot stands once beside the archive of its recording and nowhere else, and the catalog says so."""
+    beside = contents(rig, rig.archive)
+    elsewhere = contents(rig, rig.camera).keys() | contents(rig, rig.trash).keys()
+    told = {
+        snapshot.path: (snapshot.disposed_to, row.archive)
+        for row in rig.rows()
+        for snapshot in row.snapshots
+        if row.state is State.DONE
+    }
+    for path, sha256 in rig.snapshots.items():
+        (place,) = beside[sha256]
+        assert sha256 not in elsewhere, f"{path}: stands beside its archive, and is not the only one"
+        went_to, archive = told[path]
+        assert went_to == Place(Tree.ARCHIVE, place)
+        assert archive is not None
+        assert archive.parent == place.parent
+        status = (rig.archive / place).stat()
+        assert oct(stat.S_IMODE(status.st_mode)) == oct(0o640)
+        assert status.st_mtime_ns == rig.snapshot_mtimes[path]
 
 
 def assert_archives_sound(rig: Rig) -> Places:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from archiverd.cli import run_command_line
 from archiverd.config import load
 from archiverd.pipeline import Pipeline, Summary
-from archiverd.policy.model import Recording, Tree
+from archiverd.policy.model import Place, Recording, Tree
 from archiverd.policy.outcome import Result
 from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.service.progress import ProgressReporter
@@ -111,6 +111,7 @@ class Rig:
         self.config_file = base / "archiverd.toml"
         self.uploads: list[Upload] = []
         self.snapshots: dict[PurePosixPath, str] = {}
+        self.snapshot_mtimes: dict[PurePosixPath, int] = {}
         self.strangers: set[PurePosixPath] = set()  # what the test itself puts into the archive tree
         for directory in (self.camera, self.programs):
             directory.mkdir()
@@ -173,6 +174,11 @@ class Rig:
         data = picture(name).read_bytes() + bytes([second])
         (self.camera / path).write_bytes(data)
         self.snapshots[path] = hashlib.sha256(data).hexdigest()
+        self.snapshot_mtimes[path] = (self.camera / path).stat().st_mtime_ns
+
+    def archive_snapshots(self) -> None:
+        """From now on snapshots go beside the archive of their recording."""
+        self.config_file.write_text(_CONFIG + 'snapshots = "archive"\n')
 
     def keep(self, upload: Upload) -> Path:
         path = (self.camera / upload.path).with_suffix(".keep")
@@ -375,17 +381,15 @@ class WatchedFiles(FileManager):
         with self._around("delete"):
             super().delete(tree, path)
 
-    def trash(
-        self, tree: Tree, aside: PurePosixPath, origin: PurePosixPath, job: str, stop: StopToken
-    ) -> PurePosixPath:
-        with self._around("trash"):
-            return super().trash(tree, aside, origin, job, stop)
+    def move(self, old: Place, new: Place, job: str, stop: StopToken, *, own: bool = False) -> PurePosixPath:
+        with self._around("trash" if new.tree is Tree.TRASH else "move"):
+            return super().move(old, new, job, stop, own=own)
 
     def _publish_copy(
-        self, part: PurePosixPath, wanted: PurePosixPath, sha256: str, size: int, stop: StopToken
+        self, part: PurePosixPath, new: Place, sha256: str, original: os.stat_result, stop: StopToken
     ) -> PurePosixPath:
-        with self._around("publish_copy"):  # after it the copy stands in the trash, and the original as `.gone`
-            return super()._publish_copy(part, wanted, sha256, size, stop)
+        with self._around("publish_copy"):  # after it the copy stands, and the original as `.gone`
+            return super()._publish_copy(part, new, sha256, original, stop)
 
 
 def _ignore(_step: str) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from archiverd.errors import ResourceError, StartupError
-from archiverd.policy.model import State
+from archiverd.policy.model import Place, State, Tree
 from archiverd.policy.outcome import Result
 from archiverd.policy.recovery import CRASH_LIMIT
 from tests.e2e.invariants import (
     assert_all_archived,
     assert_no_traces,
     assert_nothing_lost,
+    assert_snapshots_archived,
     children,
     contents,
     traces,
@@ -45,6 +46,11 @@ BY_COPY = (
     "publish_copy:before", "publish:before", "sync_up:before", "publish:after", "publish_copy:after", "trash:after",
 )  # fmt: skip
 DELETING = ("delete:before", "delete:after")
+TO_ARCHIVE = (
+    "move:before", "remove_part:before", "remove_part:after", "new_part:before", "new_part:after",
+    "finish_part:before", "finish_part:after",
+    "publish_copy:before", "publish:before", "sync_up:before", "publish:after", "publish_copy:after", "move:after",
+)  # fmt: skip
 
 
 def steps(*parts: Sequence[str]) -> tuple[str, ...]:
@@ -63,13 +69,16 @@ STEPS = {
     "rename": steps(MAKING, ASIDE, ASIDE, BY_RENAME, ASIDE, BY_RENAME, BY_RENAME),
     "copy": steps(MAKING, ASIDE, ASIDE, BY_COPY, BY_COPY),
     "delete": steps(MAKING, ASIDE, ASIDE, DELETING, DELETING),
+    "snapshots archived": steps(MAKING, ASIDE, ASIDE, TO_ARCHIVE, ASIDE, TO_ARCHIVE, BY_RENAME),
+    "snapshots archived elsewhere": steps(MAKING, ASIDE, ASIDE, TO_ARCHIVE, BY_RENAME),
+    "snapshots archived, source deleted": steps(MAKING, ASIDE, ASIDE, TO_ARCHIVE, DELETING),
 }
-SNAPSHOTS = {"rename": 2, "copy": 1, "delete": 1}
+SNAPSHOTS = {"rename": 2, "snapshots archived": 2}  # of the others one
 
 # The steps up to the archive are the same in each way to let go.
 FATAL = [
     *(("rename", step) for step in STEPS["rename"]),
-    *((way, step) for way in ("copy", "delete") for step in STEPS[way][len(MAKING) :]),
+    *((way, step) for way in STEPS if way != "rename" for step in STEPS[way][len(MAKING) :]),
 ]
 
 
@@ -82,10 +91,23 @@ def elsewhere() -> Iterator[Path]:
 
 def prepare(rig: Rig, way: str, elsewhere: Path) -> bool:
     """Upload one clip, and choose how sources are let go of; whether they are deleted."""
-    rig.upload("a", snapshots=SNAPSHOTS[way])
+    rig.upload("a", snapshots=SNAPSHOTS.get(way, 1))
     if way == "copy":
         rig.trash = elsewhere / "trash"
-    return way == "delete"
+    if way == "snapshots archived elsewhere":
+        rig.archive = elsewhere / "archive"
+    if "archived" in way:
+        rig.archive_snapshots()
+    return "delete" in way
+
+
+def assert_all_done(rig: Rig, way: str, *, deleting: bool) -> None:
+    assert_all_archived(rig, deleting=deleting)
+    if "archived" in way:
+        assert_snapshots_archived(rig)
+    elif not deleting:
+        places = {snapshot.disposed_to for row in rig.rows() for snapshot in row.snapshots}
+        assert places == {Place(Tree.TRASH, path) for path in rig.snapshots}
 
 
 def assert_a_copy_is_left(rig: Rig) -> None:
@@ -115,7 +137,7 @@ def test_kill_at_any_step_loses_nothing_and_is_mended_by_the_next_run(
 
     assert_a_copy_is_left(rig)
     assert rig.run_to_the_end(*(["--delete"] if deleting else [])) == 0
-    assert_all_archived(rig, deleting=deleting)
+    assert_all_done(rig, way, deleting=deleting)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +153,9 @@ def test_kill_at_any_step_loses_nothing_and_is_mended_by_the_next_run(
         ("copy", ("publish_copy:after", "put_back:after", "publish_copy:after")),
         ("copy", ("publish:before#3", "remove_part:before", "new_part:after", "publish_copy:after")),
         ("delete", ("delete:before", "put_back:after#2", "delete:after")),
+        ("snapshots archived", ("publish_copy:after", "put_back:after#2", "publish_copy:after", "move:after")),
+        ("snapshots archived", ("move:after", "move:after", "trash:after")),
+        ("snapshots archived elsewhere", ("new_part:after#2", "remove_part:after", "publish_copy:after")),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -144,7 +169,7 @@ def test_kill_of_the_run_that_mends_is_mended_too(
         assert_a_copy_is_left(rig)
 
     assert rig.run_to_the_end(*(["--delete"] if deleting else [])) == 0
-    assert_all_archived(rig, deleting=deleting)
+    assert_all_done(rig, way, deleting=deleting)
 
 
 @pytest.mark.parametrize(

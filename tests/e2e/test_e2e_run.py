@@ -175,7 +175,7 @@ def test_what_is_no_clip_gets_no_archive(sample: Sample, clock: str) -> None:
 
 def test_snapshot_without_a_clip_stays_where_it_is(sample: Sample) -> None:
     (orphan,) = sample.told["run"]["plan"]["orphans"]
-    assert sha256_of(sample.root / orphan) == sample.told["before"][orphan]
+    assert sha256_of(sample.root / orphan["path"]) == sample.told["before"][orphan["path"]]
 
 
 def test_every_file_of_the_sample_is_in_one_place_as_it_was(sample: Sample) -> None:

@@ -23,11 +23,13 @@ from archiverd.policy.model import (
     Fingerprint,
     FoundFile,
     FoundRecording,
+    Place,
     Recording,
     Snapshot,
     State,
+    Tree,
 )
-from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
+from archiverd.storage.catalog import _MIGRATIONS, FILE_NAME, Catalog, ClaimLostError
 from tests.recordings import MARK, NOW, PATH, TAKEN_AT, found, receipt, snapshot_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -158,7 +160,7 @@ def test_open_again_changes_nothing(path: Path, catalog: Catalog) -> None:
         ("journal_mode", "delete"),
         ("foreign_keys", 1),
         ("trusted_schema", 0),
-        ("user_version", 1),
+        ("user_version", 2),
         ("application_id", 0x61726368),
     ],
 )
@@ -179,6 +181,33 @@ def test_open_refuses_a_newer_catalog_and_leaves_it_alone(
     with pytest.raises(StartupError, match="has schema 1000, this archiverd knows"), opened(path):
         pass
     assert path.read_bytes() == before
+
+
+def of_the_first_schema(path: Path) -> None:
+    """What the first archiverd would have left: one recording, its snapshot in the trash."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(_MIGRATIONS[0])
+        connection.executescript("""
+            PRAGMA application_id = 0x61726368;
+            PRAGMA user_version = 1;
+            INSERT INTO about VALUES ('id', 'c1');
+            INSERT INTO recording (id, path, ino, size, mtime_ns, camera, taken_at, copy, state, reason, not_before,
+                seen_at) VALUES (1, x'61', 1, 2, 3, x'62', '2026-06-30T08:15:00', 1, 'done', '', 0, 0);
+            INSERT INTO snapshot VALUES (1, 1, x'63', 4, 5, 6, 1, x'64'), (2, 1, x'65', 7, 8, 9, 1, NULL);
+        """)
+
+
+@EITHER_WAY
+def test_open_of_an_older_catalog_knows_what_went_to_the_trash(
+    path: Path, opened: Callable[[Path], AbstractContextManager[Catalog]]
+) -> None:
+    of_the_first_schema(path)
+    before = path.read_bytes()
+    with opened(path) as catalog:
+        (row,) = catalog.recordings()
+    places = [snapshot.disposed_to for snapshot in row.snapshots]
+    assert (catalog.id, places) == ("c1", [Place(Tree.TRASH, PurePosixPath("d")), None])
+    assert (path.read_bytes() == before) is (opened != Catalog)
 
 
 def no_database(path: Path) -> None:
@@ -466,7 +495,7 @@ def test_offer_gives_each_snapshot_an_id_and_keeps_it(catalog: Catalog) -> None:
 
 def test_offer_of_a_disposed_snapshot_takes_it_back(catalog: Catalog) -> None:
     (snapshot,) = offer(catalog, found(snapshots=(snapshot_of(),))).snapshots
-    catalog.snapshot_disposed(snapshot, PurePosixPath("trash.jpg"))
+    catalog.snapshot_disposed(snapshot, Place(Tree.ARCHIVE, PurePosixPath("a.jpg")))
     (again,) = offer(catalog, found(snapshots=(snapshot_of(),))).snapshots
     assert again == snapshot
 
@@ -658,8 +687,10 @@ def test_done_tells_where_the_source_went(catalog: Catalog, place: PurePosixPath
     assert (row.disposed_to, row.job) == (place, "")
 
 
-@pytest.mark.parametrize("place", [PurePosixPath("2026/06/30/a.jpg"), None])
-def test_snapshot_disposed_tells_where_it_went(catalog: Catalog, place: PurePosixPath | None) -> None:
+@pytest.mark.parametrize(
+    "place", [*(Place(tree, PurePosixPath("2026/06/30/a.jpg")) for tree in (Tree.TRASH, Tree.ARCHIVE)), None]
+)
+def test_snapshot_disposed_tells_where_it_went(catalog: Catalog, place: Place | None) -> None:
     row = offer(catalog, found(snapshots=(snapshot_of(),)))
     catalog.snapshot_disposed(row.snapshots[0], place)
     assert catalog.reload(row).snapshots == (replace(row.snapshots[0], disposed=True, disposed_to=place),)
@@ -772,11 +803,12 @@ def test_recordings_are_chosen_by_state(catalog: Catalog) -> None:
     assert catalog.recordings((State.WAITING, State.ACTIVE)) == [waiting, active]
 
 
-@pytest.mark.parametrize("place", ["source.mp4", "archive.mp4", "trash.mp4", "snapshot.jpg", "trash.jpg"])
-def test_at_path_finds_a_recording_by_any_of_its_places(catalog: Catalog, place: str) -> None:
+@pytest.mark.parametrize("place", ["source.mp4", "archive.mp4", "trash.mp4", "snapshot.jpg", "moved.jpg"])
+@pytest.mark.parametrize("tree", [Tree.TRASH, Tree.ARCHIVE])
+def test_at_path_finds_a_recording_by_any_of_its_places(catalog: Catalog, place: str, tree: Tree) -> None:
     picture = replace(snapshot_of(), path=PurePosixPath("snapshot.jpg"))
     row = offer(catalog, found(PurePosixPath("source.mp4"), snapshots=(picture,)))
-    catalog.snapshot_disposed(row.snapshots[0], PurePosixPath("trash.jpg"))
+    catalog.snapshot_disposed(row.snapshots[0], Place(tree, PurePosixPath("moved.jpg")))
     row = catalog.publishing(catalog.claim(row, "j1", NOW), PurePosixPath("archive.mp4"), "a", 4, receipt(), NOW)
     row = catalog.done(catalog.archived(row, receipt(), "", NOW), PurePosixPath("trash.mp4"), "", NOW)
     entry(catalog, "other_20260630081500.mp4")

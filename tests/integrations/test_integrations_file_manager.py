@@ -19,10 +19,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from archiverd.errors import Interrupted, ResourceError
-from archiverd.policy.model import Tree
+from archiverd.errors import Interrupted, ResourceError, SourceChanged
+from archiverd.policy.model import Place, Tree
 from archiverd.policy.stop import NeverStop
-from archiverd.storage.file_manager import FileManager, Modes, environment_faults, writers
+from archiverd.storage.file_manager import FileManager, Modes
+from archiverd.storage.open_files import environment_faults, writers
 from tools import footage
 
 REPOSITORY = Path(__file__).parents[2]
@@ -124,7 +125,7 @@ CHILD = """
 import os, sys, threading
 from pathlib import Path, PurePosixPath
 from archiverd.errors import ArchiverError
-from archiverd.policy.model import Tree
+from archiverd.policy.model import Place, Tree
 from archiverd.policy.stop import NeverStop
 from archiverd.storage.file_manager import FileManager, Modes
 files = FileManager(dict(zip(Tree, map(Path, sys.argv[1:4]))), "c1", Modes())
@@ -985,6 +986,192 @@ def test_trash_that_is_killed_loses_nothing_and_is_finished_by_the_next(
     assert (either.names(Tree.SOURCE), either.names(Tree.TRASH)) == ([], [str(CLIP)])
 
 
+# -- moving between any two trees -------------------------------------------------------------------------
+
+WAYS = [(old, new) for old in Tree for new in Tree if old is not new]
+MODES = Modes(0o604, 0o751)
+
+
+@contextmanager
+def on_one_disk(base: Path, _elsewhere: Path, _apart: Tree) -> Iterator[dict[Tree, Path]]:
+    yield {tree: base / tree for tree in Tree}
+
+
+@contextmanager
+def on_two_disks(base: Path, elsewhere: Path, apart: Tree) -> Iterator[dict[Tree, Path]]:
+    yield {tree: (elsewhere if tree is apart else base) / tree for tree in Tree}
+
+
+@contextmanager
+def on_two_mounts_of_one_disk(base: Path, _elsewhere: Path, apart: Tree) -> Iterator[dict[Tree, Path]]:
+    """As a hardened service sees its trees: st_dev is the same, and a rename is refused all the same."""
+    (base / "shown").mkdir()
+    (base / apart).mkdir()
+    with mounted(base / apart, "--bind", base / "shown"):
+        yield {tree: base / tree for tree in Tree}
+
+
+LAYOUTS = [on_one_disk, on_two_disks, *([on_two_mounts_of_one_disk] if can_mount() else [])]
+
+
+@pytest.fixture
+def laid(
+    request: pytest.FixtureRequest, tmp_path: Path, elsewhere: Path, way: tuple[Tree, Tree]
+) -> Iterator[Trees]:  # fmt: skip
+    """Three trees; where the two of `way` stand to each other is the layout of the test."""
+    with request.param(tmp_path, elsewhere, way[1]) as roots:
+        yield Trees(roots, MODES)
+
+
+ANY_WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[0]} to {way[1]}")
+ANY_LAYOUT = pytest.mark.parametrize("laid", LAYOUTS, indirect=True)
+
+
+def move(trees: Trees, way: tuple[Tree, Tree], *, own: bool = False) -> PurePosixPath:
+    return trees.files.move(Place(way[0], ASIDE), Place(way[1], CLIP), "j1", STOP, own=own)
+
+
+@ANY_LAYOUT
+@ANY_WAY
+def test_move_brings_a_file_as_it_is_to_any_tree(laid: Trees, way: tuple[Tree, Tree]) -> None:
+    laid.put(way[0], ASIDE).chmod(0o600)
+    assert move(laid, way) == CLIP
+    status = laid.at(way[1], CLIP).stat()
+    assert (laid.names(way[0]), laid.names(way[1])) == ([], [str(CLIP)])
+    assert laid.at(way[1], CLIP).read_bytes() == FILM
+    assert (status.st_mtime_ns, oct(stat.S_IMODE(status.st_mode))) == (MTIME_NS, oct(0o600))
+
+
+@ANY_LAYOUT
+@ANY_WAY
+def test_move_of_what_is_to_be_our_own_makes_a_new_file_with_our_modes(laid: Trees, way: tuple[Tree, Tree]) -> None:
+    """A second name that its uploader has, or a handle left open, leads to another file."""
+    other_name = laid.put(way[0], ASIDE).with_name("of_the_uploader")
+    other_name.hardlink_to(laid.at(way[0], ASIDE))
+    assert move(laid, way, own=True) == CLIP
+    status = laid.at(way[1], CLIP).stat()
+    assert laid.at(way[1], CLIP).read_bytes() == other_name.read_bytes() == FILM
+    assert (status.st_nlink, status.st_mtime_ns, oct(stat.S_IMODE(status.st_mode))) == (1, MTIME_NS, oct(0o604))
+    assert oct(stat.S_IMODE(laid.at(way[1], DAY).stat().st_mode)) == oct(0o751)
+
+
+def test_move_of_what_is_to_be_our_own_gives_it_our_group(tmp_path: Path) -> None:
+    group = 12_345 if os.geteuid() == 0 else [os.getgid(), *os.getgroups()][-1]
+    trees = Trees({tree: tmp_path / tree for tree in Tree}, Modes(group=group))
+    trees.put(Tree.SOURCE, ASIDE)
+    move(trees, (Tree.SOURCE, Tree.ARCHIVE), own=True)
+    assert {trees.at(Tree.ARCHIVE, path).stat().st_gid for path in (CLIP, DAY)} == {group}
+
+
+OWN_OR_NOT = pytest.mark.parametrize("own", [False, True], ids=["as it is", "our own"])
+
+
+@OWN_OR_NOT
+@ANY_LAYOUT
+@pytest.mark.parametrize("way", [(Tree.TRASH, Tree.SOURCE), (Tree.SOURCE, Tree.ARCHIVE)])
+def test_move_never_replaces(laid: Trees, way: tuple[Tree, Tree], own: bool) -> None:
+    laid.put(way[0], ASIDE)
+    for path in (CLIP, SECOND):
+        laid.put(way[1], path, FILM[:-1] + b"?")
+    assert move(laid, way, own=own) == THIRD
+    contents = [laid.at(way[1], path).read_bytes() for path in (CLIP, SECOND, THIRD)]
+    assert contents == [FILM[:-1] + b"?"] * 2 + [FILM]
+
+
+@OWN_OR_NOT
+@pytest.mark.parametrize("laid", [on_two_disks], indirect=True)
+@pytest.mark.parametrize("way", [(Tree.TRASH, Tree.SOURCE), (Tree.SOURCE, Tree.ARCHIVE)])
+def test_move_needs_no_second_copy_of_what_stands_there(laid: Trees, way: tuple[Tree, Tree], own: bool) -> None:
+    """The process died between the copy and the removal of the original."""
+    laid.put(way[0], ASIDE)
+    inode = laid.put(way[1], CLIP).stat().st_ino
+    assert move(laid, way, own=own) == CLIP
+    assert (laid.names(way[0]), laid.names(way[1])) == ([], [str(CLIP)])
+    assert laid.at(way[1], CLIP).stat().st_ino == inode
+
+
+def test_move_of_our_own_does_not_take_the_original_for_its_copy(trees: Trees) -> None:
+    """A hard link, or a bind mount, can show the original in the other tree. Then it is no copy."""
+    trees.put(Tree.SOURCE, ASIDE)
+    trees.at(Tree.ARCHIVE, DAY).mkdir(parents=True)
+    trees.at(Tree.ARCHIVE, CLIP).hardlink_to(trees.at(Tree.SOURCE, ASIDE))
+    assert move(trees, (Tree.SOURCE, Tree.ARCHIVE), own=True) == SECOND
+    assert trees.at(Tree.ARCHIVE, SECOND).stat().st_nlink == 1
+
+
+@OWN_OR_NOT
+def test_move_onto_its_own_place_loses_nothing(trees: Trees, own: bool) -> None:
+    trees.put(Tree.SOURCE, CLIP)
+    trees.files.move(Place(Tree.SOURCE, CLIP), Place(Tree.SOURCE, CLIP), "j1", STOP, own=own)
+    (left,) = trees.names(Tree.SOURCE)
+    assert (trees.roots[Tree.SOURCE] / left).read_bytes() == FILM
+
+
+@OWN_OR_NOT
+def test_move_of_what_is_written_to_meanwhile_leaves_it_and_nothing_else(apart: Trees, own: bool) -> None:
+    original = apart.put(Tree.SOURCE, ASIDE)
+
+    def write() -> None:
+        with original.open("ab") as file:
+            file.write(b"the rest")
+
+    with pytest.raises(SourceChanged, match="it was written to while it was moved"):
+        apart.files.move(Place(Tree.SOURCE, ASIDE), Place(Tree.TRASH, CLIP), "j1", StopAt(5, write), own=own)
+    assert (apart.names(Tree.SOURCE), apart.names(Tree.TRASH)) == ([str(ASIDE)], [])
+    assert original.read_bytes() == FILM + b"the rest"
+
+
+MOVES_TO_ARCHIVE = """
+print(files.move(Place(Tree.SOURCE, aside), Place(Tree.ARCHIVE, clip), "j1", NeverStop(), own=True))
+"""
+RESTORES = """
+print(files.move(Place(Tree.TRASH, clip), Place(Tree.SOURCE, clip), "j1", NeverStop()))
+"""
+
+
+def test_move_of_our_own_brings_the_copy_to_the_disk_before_the_original_goes(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.SOURCE, ASIDE)
+    source, archive = trees.roots[Tree.SOURCE], trees.roots[Tree.ARCHIVE]
+    assert steps_of(trees, MOVES_TO_ARCHIVE, tmp_path / "strace") == [
+        f"sync {archive / PART}",
+        f"rename {archive / PART} to {archive / CLIP}",
+        *sync_up(archive),
+        f"remove {source / ASIDE}",
+        f"sync {source / DAY}",
+    ]
+
+
+# What a move is killed at: the calls by kind, and how many of each there are.
+MOVES_KILLED = [
+    (MOVES_TO_ARCHIVE, on_one_disk, (Tree.SOURCE, Tree.ARCHIVE), ASIDE,
+     {"fchmod": 4, "pwrite64": 3, "utimensat": 1, "fsync": 6, "renameat2": 1, "unlinkat": 1}),
+    (RESTORES, on_one_disk, (Tree.TRASH, Tree.SOURCE), CLIP, {"fchmod": 3, "renameat2": 1, "fsync": 5}),
+    (RESTORES, on_two_disks, (Tree.TRASH, Tree.SOURCE), CLIP,
+     {"fchmod": 4, "pwrite64": 3, "utimensat": 1, "fsync": 6, "renameat2": 2, "unlinkat": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("script", "laid", "way", "begin", "call", "when"),
+    [(*move, call, n + 1) for *move, calls in MOVES_KILLED for call, count in calls.items() for n in range(count)],
+    indirect=["laid"],
+)
+def test_move_that_is_killed_loses_nothing_and_is_finished_by_the_next(
+    laid: Trees, tmp_path: Path, script: str, way: tuple[Tree, Tree], begin: PurePosixPath, call: str, when: int
+) -> None:
+    """SIGKILL at the n-th call of its kind."""
+    old, new = laid.put(way[0], begin), laid.at(way[1], CLIP)
+    trees = [laid.roots[tree] for tree in Tree]
+    command = strace(tmp_path / "strace", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={when}")
+    ended = run([*command, *python(CHILD + script, *trees)])
+    assert ended.returncode == -signal.SIGKILL
+    assert FILM in [place.read_bytes() for place in (old, new) if place.exists()]
+    if old.exists():
+        assert run(python(CHILD + script, *trees)).stdout == f"{CLIP}\n"
+    assert (laid.names(way[0]), laid.names(way[1])) == ([], [str(CLIP)])
+    assert new.read_bytes() == FILM
+
+
 # -- a link and unlink that is cut between the two --------------------------------------------------------
 
 SETS_ASIDE = 'print(files.set_aside(Tree.SOURCE, clip, "j1"))'
@@ -1076,20 +1263,23 @@ ON_SOURCE: dict[str, Operation] = {
     "put_back": lambda files, day: files.put_back(Tree.SOURCE, day / ASIDE.name, day / THIRD.name),
     "delete": lambda files, day: files.delete(Tree.SOURCE, day / ASIDE.name),
     "trash": lambda files, day: files.trash(Tree.SOURCE, day / ASIDE.name, CLIP, "j1", STOP),
+    "move": lambda files, day: files.move(
+        Place(Tree.SOURCE, day / ASIDE.name), Place(Tree.TRASH, CLIP), "j1", STOP, own=True
+    ),
 }
 ON_ARCHIVE: dict[str, Operation] = {
     "new_part": lambda files, day: files.new_part(Tree.ARCHIVE, day / ".archiverd-c1-j2.part").__enter__(),
     "publish": lambda files, day: files.publish(Tree.ARCHIVE, day / PART.name, day / THIRD.name),
     "sync_file": lambda files, day: files.sync_file(Tree.ARCHIVE, day / CLIP.name),
 }
-INTO_TRASH = {"trash": ON_SOURCE["trash"]}
+INTO_TRASH = {name: ON_SOURCE[name] for name in ("trash", "move")}
 OPERATIONS = [
     pytest.param(tree, operation, id=f"{name} in {tree}")
     for tree, operations in ((Tree.SOURCE, ON_SOURCE), (Tree.ARCHIVE, ON_ARCHIVE), (Tree.TRASH, INTO_TRASH))
     for name, operation in operations.items()
 ]
 REMOVALS: dict[str, Operation] = {
-    **{name: ON_SOURCE[name] for name in ("set_aside", "put_back", "delete", "trash")},
+    **{name: ON_SOURCE[name] for name in ("set_aside", "put_back", "delete", "trash", "move")},
     "remove_part": lambda files, day: files.remove_part(Tree.SOURCE, day / PART.name),
 }
 
@@ -1250,7 +1440,7 @@ def test_writers_without_the_right_to_ask_is_none() -> None:
     """A file of root's, and a process that is not root."""
     script = """
 import os
-from archiverd.storage.file_manager import writers
+from archiverd.storage.open_files import writers
 handle = os.open("/etc/passwd", os.O_RDONLY)
 if os.geteuid() == 0:
     os.setuid(65534)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from archiverd.policy.admission import Patience
 from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Recording, State
-from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
+from archiverd.policy.planning import Action, Manner, Orphan, Planned, RunPlan, plan_run
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, name_of, recording, snapshot_of
 
 MANNER = Manner(Patience(settle_s=60, quarantine_after_s=600))
@@ -240,7 +241,7 @@ def test_plan_says_what_is_left_alone_in_order_of_its_reason() -> None:
     seen = Discovery((), (snapshot_of(),), {"symlink": 2, "foreign name": 1}, ())
     run = plan_run(seen, [], MANNER, NOW)
     assert list(run.ignored.items()) == [("foreign name", 1), ("symlink", 2)]
-    assert run.orphans == (PATH.with_suffix(".jpg"),)
+    assert paths_of(run.orphans) == [PATH.with_suffix(".jpg")]
 
 
 # ---- whatever is found and known
@@ -324,6 +325,10 @@ def test_nothing_archived_is_let_go_unasked(
 LATE = FoundFile(PATH.with_suffix(".jpg"), Fingerprint(77, 500, OLD_NS), name_of(PATH))
 
 
+def paths_of(orphans: Iterable[Orphan]) -> list[PurePosixPath]:
+    return [orphan.path for orphan in orphans]
+
+
 def plan_late(*rows: Recording, snapshot: FoundFile = LATE, window_s: float = 60.0) -> RunPlan:
     found = Discovery((), (snapshot,), {}, ())
     return plan_run(found, rows, Manner(Patience(60, 600), snapshot_window_s=window_s), NOW)
@@ -341,19 +346,19 @@ def test_snapshot_that_comes_late_goes_the_way_of_its_recording() -> None:
 @pytest.mark.parametrize("state", [state for state in State if state is not State.DONE])
 def test_snapshot_whose_recording_is_not_done_stays_an_orphan(state: State) -> None:
     plan = plan_late(recording(state))
-    assert plan.orphans == (LATE.path,)
+    assert paths_of(plan.orphans) == [LATE.path]
     assert not any(item.late for item in plan.items)
 
 
 def test_late_snapshot_that_is_too_young_waits() -> None:
     young = replace(LATE, fingerprint=Fingerprint(77, 500, int((NOW - 59) * 1e9)))
-    assert plan_late(recording(State.DONE), snapshot=young).orphans == (LATE.path,)
+    assert paths_of(plan_late(recording(State.DONE), snapshot=young).orphans) == [LATE.path]
 
 
 def test_late_snapshot_beyond_the_window_stays_an_orphan() -> None:
     later = replace(LATE.name, taken_at=LATE.name.taken_at + timedelta(seconds=61))
     far = FoundFile(PATH.with_name("another.jpg"), LATE.fingerprint, later)
-    assert plan_late(recording(State.DONE), snapshot=far).orphans == (far.path,)
+    assert paths_of(plan_late(recording(State.DONE), snapshot=far).orphans) == [far.path]
 
 
 def test_late_snapshot_goes_to_the_newest_of_one_path() -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, State
+from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Place, State, Tree
 from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
 from archiverd.policy.told import Told
 from tests.recordings import MARK, OLD_NS, PATH, found, name_of, snapshot_of
@@ -34,9 +34,19 @@ def only(rows: tuple[KnownAgain, ...]) -> KnownAgain:
 def test_archive_tells_its_source_and_the_trash_its_place() -> None:
     trashed = found(PATH, replace(MARK, ino=77), snapshots=(snapshot_of(),))
     row = only(known_again([archive()], EMPTY, tree(trashed)))
-    assert (row.path, row.state, row.disposed_to, row.snapshots) == (PATH, State.DONE, PATH, (snapshot_of(),))
+    assert (row.path, row.state, row.disposed_to) == (PATH, State.DONE, PATH)
     assert (row.fingerprint.size, row.fingerprint.mtime_ns) == (MARK.size, MARK.mtime_ns)
     assert row.reason == "its archive stands and names it"
+
+
+def test_snapshots_are_known_where_they_lie() -> None:
+    beside, in_trash = snapshot_of(OTHER), snapshot_of()
+    trashed = found(PATH, snapshots=(in_trash,))
+    row = only(known_again([replace(archive(), snapshots=(beside,))], EMPTY, tree(trashed)))
+    assert [(s.path, s.fingerprint, s.disposed_to, s.disposed) for s in row.snapshots] == [
+        (in_trash.path, in_trash.fingerprint, Place(Tree.TRASH, in_trash.path), True),
+        (beside.path, beside.fingerprint, Place(Tree.ARCHIVE, beside.path), True),
+    ]
 
 
 def test_row_has_an_inode_that_no_file_has() -> None:

@@ -24,13 +24,14 @@ from archiverd.policy.model import (
     Event,
     Fingerprint,
     FoundRecording,
+    Place,
     Recording,
     Snapshot,
     State,
     Tree,
 )
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.planning import Action, Manner, RunPlan, plan_run
+from archiverd.policy.planning import Action, Manner, Orphan, RunPlan, plan_run
 from archiverd.storage.catalog import Catalog
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, receipt, recording, snapshot_of
 
@@ -162,7 +163,7 @@ def test_plan_table_folds_what_is_too_long_and_loses_nothing() -> None:
 WITH_EVERYTHING = RunPlan(
     items=(),
     ignored={"foreign name": 3, "symlink": 1},
-    orphans=(PATH.with_suffix(".jpg"),),
+    orphans=(Orphan(PATH.with_suffix(".jpg"), 1782986460, "it"), Orphan(PATH, 1782986400, "it")),
     delete=False,
     vanished=(recording(), recording(State.QUARANTINED)),
 )
@@ -197,7 +198,7 @@ WITH_EVERYTHING = RunPlan(
             WITH_EVERYTHING,
             [
                 "No longer there, to be noted: 2",
-                "Snapshots without a recording, left alone: 1",
+                "Snapshots without a recording, left alone: 2, the oldest of 2026-07-02 12:00:00+02:00",
                 "Left alone, foreign name: 3",
                 "Left alone, symlink: 1",
             ],
@@ -227,7 +228,8 @@ def test_every_action_is_named(action: Action, known: State | None, mark: Finger
 
 
 def test_plan_as_json() -> None:
-    plan = replace(plan_of(found(doubts=("a doubt",))), ignored={"symlink": 1}, orphans=(HOSTILE_PATH,))
+    orphan = Orphan(HOSTILE_PATH, NOW, "a recording")
+    plan = replace(plan_of(found(doubts=("a doubt",))), ignored={"symlink": 1}, orphans=(orphan,))
     assert through_json(reports.plan_json(plan)) == {
         "items": [
             {
@@ -237,10 +239,11 @@ def test_plan_as_json() -> None:
         ],
         "totals": {"archive": {"recordings": 1, "bytes": 1000}},
         "ignored": {"symlink": 1},
-        "orphans": [SHOWN_PATH],
+        "orphans": [{"path": SHOWN_PATH, "written_at": NOW, "waits_for": "a recording"}],
         "leftovers": [],
         "vanished": [],
         "sources": "trash",
+        "snapshots": "dispose",
     }  # fmt: skip
 
 
@@ -260,11 +263,13 @@ def test_plan_as_json_holds_hostile_names() -> None:
 
 # ---- recordings
 
+PICTURE = PATH.with_suffix(".jpg")
 ARCHIVED = recording(
     State.DONE, reason="source moved to the trash", archive=PATH, archive_sha256="a" * 64, archive_size=400,
     receipt=receipt(), disposed_to=PATH.with_stem(f"{PATH.stem}~2"),
     snapshots=(
-        Snapshot(1, PATH.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), PATH.with_suffix(".jpg"), disposed=True),
+        Snapshot(1, PATH.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), Place(Tree.TRASH, PICTURE), disposed=True),
+        Snapshot(5, PATH.with_name("other.jpg"), MARK, Place(Tree.ARCHIVE, PICTURE), disposed=True),
         Snapshot(2, PATH.with_name("second.jpg"), Fingerprint(13, 100, OLD_NS), None, disposed=True),
         Snapshot(3, PATH.with_name("third.jpg"), Fingerprint(14, 100, OLD_NS)),
     ),
@@ -274,7 +279,7 @@ HOSTILE_RECORDING = replace(
     archive=HOSTILE_PATH,
     disposed_to=HOSTILE_PATH,
     receipt=receipt(encoder=HOSTILE_REASON, checks=(HOSTILE_REASON,)),
-    snapshots=(Snapshot(4, HOSTILE_PATH, MARK, HOSTILE_PATH, disposed=True),),
+    snapshots=(Snapshot(4, HOSTILE_PATH, MARK, Place(Tree.ARCHIVE, HOSTILE_PATH), disposed=True),),
 )
 
 
@@ -284,6 +289,7 @@ def test_story_of_an_archived_recording() -> None:
         "2026/06/30/REO_front_20260630081500.mp4: done, source moved to the trash",
         "  camera front, taken at 2026-06-30 08:15:00, 1000 B",
         "  snapshot 2026/06/30/REO_front_20260630081500.jpg (in the trash as 2026/06/30/REO_front_20260630081500.jpg)",
+        "  snapshot 2026/06/30/other.jpg (beside the archive as 2026/06/30/REO_front_20260630081500.jpg)",
         "  snapshot 2026/06/30/second.jpg (deleted)",
         "  snapshot 2026/06/30/third.jpg",
         f"  archive 2026/06/30/REO_front_20260630081500.mp4: transcoded, 400 B (40 %), sha256 {'a' * 64}",
@@ -360,7 +366,9 @@ def test_recording_as_json_holds_hostile_names() -> None:
     told = through_json(reports.recording_json(HOSTILE_RECORDING))
     assert isinstance(told, dict)
     assert (told["path"], told["archive"], told["camera"]) == (SHOWN_PATH, SHOWN_PATH, SHOWN)
-    assert told["snapshots"] == [{"path": SHOWN_PATH, "disposed": True, "disposed_to": SHOWN_PATH}]
+    assert told["snapshots"] == [
+        {"path": SHOWN_PATH, "disposed": True, "disposed_to": SHOWN_PATH, "disposed_in": "archive"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -466,13 +474,22 @@ def test_status_tells_what_is_worked_on_from_what_waits(catalog: Catalog) -> Non
 def test_status_names_ten_and_counts_the_rest() -> None:
     rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
     lines = reports.status_lines(
-        {"roots": {}, "states": {}, "active": [], "waiting": rows, "quarantined": rows[:10],
+        {"roots": {}, "states": {}, "active": [], "waiting": rows, "quarantined": rows[:10], "orphans": None,
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
     )  # fmt: skip
     assert lines[0] == "Archived: 3, 4.0 KiB as 1.0 KiB (25 %)"
     assert lines[1:3] == ["Waiting:", "  0.mp4: new"]
     assert lines[11:14] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
-    assert lines[-1] == "  9.mp4: new"
+    assert lines[-2:] == ["  9.mp4: new", "The source tree can't be looked at now."]
+
+
+def test_status_tells_of_snapshots_without_a_recording(catalog: Catalog) -> None:
+    older = replace(snapshot_of(HOSTILE_PATH), fingerprint=Fingerprint(1, 2, OLD_NS - 1))
+    lines = reports.status_lines(reports.status_json(catalog, ROOTS, (snapshot_of(), older)))
+    assert lines[-2:] == [
+        "Snapshots without a recording in the source tree: 2",
+        f"  the oldest is {SHOWN_PATH[:-3]}jpg (archiverd why PATH tells what it waits for)",
+    ]
 
 
 # ---- the end of a run

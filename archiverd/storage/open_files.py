@@ -1,0 +1,102 @@
+"""What is done to files that are open: copied, hashed, brought to the disk, asked for writers."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from archiverd.errors import ResourceError
+from archiverd.policy import naming
+from archiverd.policy.stop import StopToken
+
+_CHUNK = 1 << 20
+
+# Faults of the machine rather than of one file: the work pauses and no file is blamed. EIO is one of them where
+# archiverd writes; where it reads a source, it is that file's, and is not wrapped.
+_ENVIRONMENT = frozenset(
+    {
+        errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE,
+        errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ESHUTDOWN,
+    }
+)  # fmt: skip
+
+
+@contextmanager
+def environment_faults(where: object) -> Iterator[None]:
+    """Turn the OSErrors that no file is to blame for into ResourceError; let the others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT:
+            raise
+        raise ResourceError(
+            f"{naming.printable(str(where))}: {error.strerror}", advice="The work goes on when that is mended"
+        ) from error
+
+
+def copy(source: int, target: int, stop: StopToken) -> str:
+    """Copy all bytes of one open file into another and return their SHA-256, checked by reading them back.
+
+    Raises: ResourceError where what is read back is not what was written.
+    """
+    with environment_faults("copying"):
+        os.ftruncate(target, 0)
+    digest, offset = hashlib.sha256(), 0
+    while chunk := os.pread(source, _CHUNK, offset):
+        stop.check()
+        digest.update(chunk)
+        with environment_faults("copying"):
+            _write_all(target, chunk, offset)
+        offset += len(chunk)
+    with environment_faults("reading a copy back"):
+        written = sha256(target, stop)
+    if written != digest.hexdigest():
+        raise ResourceError("a copy does not read back as it was written", advice="Look at the disk's health")
+    return digest.hexdigest()
+
+
+def sha256(handle: int, stop: StopToken) -> str:
+    """The SHA-256 of an open file, in hex; leaves its offset alone."""
+    digest, offset = hashlib.sha256(), 0
+    while chunk := os.pread(handle, _CHUNK, offset):
+        stop.check()
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()
+
+
+def sync(handle: int, what: object) -> None:
+    """fsync, and no second try: after an error the kernel has dropped the pages, and a retry would succeed."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        raise ResourceError(
+            f"{naming.printable(str(what))}: can't be brought to the disk: {error.strerror}",
+            advice="Look at the disk: it reports write errors",
+        ) from error
+
+
+def writers(handle: int) -> bool | None:
+    """Whether anybody has the open file open for writing; None where the system does not tell us.
+
+    A read lease is refused with EAGAIN exactly while a writer exists (fcntl(2), F_SETLEASE). It needs ownership
+    of the file or CAP_LEASE, and a file system that has leases. It is given back at once: a lease that is held
+    makes the next writer wait.
+    """
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return True if error.errno == errno.EAGAIN else None
+    fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _write_all(handle: int, content: bytes, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        offset, view = offset + written, view[written:]
