@@ -504,6 +504,50 @@ def _catalog_path(config: Config) -> Path:
     return path
 
 
+@cli.command()
+@input_directory
+@click.option("--quick", "level", flag_value="quick", help="Names and sizes only.")
+@click.option("--full", "level", flag_value="full", help="Read and decode every archive too.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended without touching any footage.")
+@trees
+@everywhere
+def check(level: str | None, repair: bool, **options: Any) -> int:  # Any: as above
+    """Prove that what stands on the disk is what was promised, and name what is not.
+
+    Looks at the boxes of every archive and at its receipt. Changes nothing, and works beside a run, unless --repair is
+    given.
+
+    \b
+    Examples:
+      archiverd check /camera             every archive is there, whole, and as it was committed
+      archiverd check /camera --full      and every byte of it is
+      archiverd check /camera --repair    clear away what jobs left, know again what was forgotten
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    from archiverd import reports
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.checking import Level
+    from archiverd.service.graceful_exit import GracefulExit
+    from archiverd.service.logger import Logger
+    from archiverd.service.progress import ProgressReporter
+
+    config = _load(options).config
+    log_level, console = _levels(config, options)
+    log_file = config.log_file if repair and os.path.isdir(config.log_file.parent) else None  # noqa: PTH112  (as above)
+
+    def make_reporter(files: int, size: int) -> ProgressReporter:
+        return ProgressReporter(files, size, quiet=bool(options["quiet"]))
+
+    with GracefulExit() as stop, Logger(log_level, log_file, console_level=console) as logger:
+        report = Pipeline(config, stop).check(
+            Level(level or Level.NORMAL), make_reporter, logger.below, repair=repair
+        )  # fmt: skip
+    if options["as_json"]:
+        _print_json(reports.check_json(report))
+    else:
+        _print_lines(reports.check_lines(report))
+    return report.exit_code
+
+
 @cli.group("config")
 def config_group() -> None:
     """Look at the configuration."""

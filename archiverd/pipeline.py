@@ -5,36 +5,38 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from archiverd.checker import Checker
 from archiverd.config import Config, Order, Snapshots
 from archiverd.errors import Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
 from archiverd.media.process import Limits
 from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
+from archiverd.mender import Mender
 from archiverd.policy import naming
 from archiverd.policy.admission import Patience
+from archiverd.policy.checking import CheckReport, Finding, Level, Mend, Mended, Severity
 from archiverd.policy.encoding import EncodeSettings
 from archiverd.policy.model import FoundFile, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
-from archiverd.rebuilder import MakeDisplay, Rebuilder, Rebuilt
+from archiverd.rebuilder import Rebuilder, Rebuilt
 from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
-from archiverd.storage.catalog import FILE_NAME, Catalog, CatalogLostError, ClaimLostError
+from archiverd.storage.catalog import FILE_NAME, SOURCE_ROOT, Catalog, CatalogLostError, ClaimLostError
 from archiverd.storage.catalog_file import usable_catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots, read_marker
-from archiverd.workbench import JobSettings, Workbench
+from archiverd.workbench import JobSettings, MakeDisplay, Workbench
 
 log = logging.getLogger(__name__)
-
-_SOURCE_ROOT = "source_root"  # the catalog's word for the nonce of the source root it knows
 
 Confirm = Callable[[RunPlan], bool]
 MakeReporter = Callable[[int, int], ProgressReporter]
@@ -96,7 +98,7 @@ class Pipeline:
         try:
             with Catalog.to_read(self._catalog_path) as catalog:
                 self._compare_markers(catalog.id)
-                return catalog.recordings(), catalog.recall(_SOURCE_ROOT), ()
+                return catalog.recordings(), catalog.recall(SOURCE_ROOT), ()
         except CatalogLostError as lost:
             return [], None, (str(lost),)
 
@@ -145,7 +147,7 @@ class Pipeline:
             transcoder = self._transcoder()
             transcoder.prove()
             found = scanner.scan()
-            if catalog.remember(_SOURCE_ROOT, roots.nonce(Tree.SOURCE)) != roots.nonce(Tree.SOURCE):
+            if catalog.remember(SOURCE_ROOT, roots.nonce(Tree.SOURCE)) != roots.nonce(Tree.SOURCE):
                 log.warning(
                     "%s: is not the source root it was; what is missing there counts as not seen", config.directory
                 )
@@ -159,6 +161,49 @@ class Pipeline:
                 outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
         left = len(plan.work) - len(outcomes)
         return Summary(plan, (*troubles, *outcomes), self._clock() - began, stopped, left)
+
+    # -- proof ----------------------------------------------------------------------------------------------
+
+    def check(self, level: Level, make_reporter: MakeReporter, below: Below, *, repair: bool = False) -> CheckReport:
+        """Hold the trees against the catalog and the invariants. Only with `repair` anything is changed, or locked.
+
+        Raises: StartupError where there is nothing to check, LockedError where `repair` meets another at work;
+        ResourceError where the machine fails; Interrupted.
+        """
+        make_display = _display(make_reporter, below)
+        with ExitStack() as stack:
+            catalog, lost = self._examined(stack)
+            if not repair:
+                files = self._make_files(self.roots, "" if catalog is None else catalog.id, Modes())
+                checked = self._checker(catalog, files, level).check(make_display)
+                return CheckReport(level, (*lost, *checked.findings), checked)
+        with self._opened() as (catalog, files, _roots):
+            rebuilder = Rebuilder(catalog, files, self._finders(), self._stop, self._clock)
+            if rebuilder.needed:
+                rebuilder.rebuild(make_display)
+            checked = self._checker(catalog, files, level).check(make_display)
+            recover = Scanner(catalog, files, self._finders(), self._stop, self._clock).recover
+            rebuild = partial(rebuilder.rebuild, make_display)
+            mended = Mender(catalog, files, rebuild, recover, self._stop, self._clock).mend(checked.findings)
+        renewed = dict.fromkeys(lost, Mended("made anew from the trees; a broken file was set aside beside it"))
+        return CheckReport(level, (*lost, *checked.findings), checked, renewed | mended)
+
+    def _examined(self, stack: ExitStack) -> tuple[Catalog | None, tuple[Finding, ...]]:
+        """The catalog, open to be read, and looked through for damage; None where it can't be used, with why."""
+        if not self._catalog_path.exists():
+            if read_marker(self.roots[Tree.SOURCE]) is None:
+                advice = f"Begin with: archiverd run {self._config.directory} --dry-run"
+                raise StartupError(f"{self._catalog_path}: there is no catalog yet", advice=advice)
+            return None, (Finding(Severity.BROKEN, "I4", f"{self._catalog_path}: is not there", mend=Mend.RENEW),)
+        try:
+            catalog = stack.enter_context(Catalog.to_read(self._catalog_path))
+            catalog.examine()
+        except CatalogLostError as error:
+            return None, (Finding(Severity.BROKEN, "I4", error.message, advice=error.advice, mend=Mend.RENEW),)
+        return catalog, ()
+
+    def _checker(self, catalog: Catalog | None, files: FileManager, level: Level) -> Checker:
+        return Checker(catalog, files, self._finders(), level, self._transcoder(), self._stop)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Catalog, FileManager, Roots]]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
 
 from archiverd.media import boxes
 from archiverd.media.own_tag import read_own_tag
@@ -19,25 +17,14 @@ from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, ma
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
 from archiverd.policy.told import parse_told
-from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog import TREES_READ, Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
+from archiverd.workbench import MakeDisplay
 
 log = logging.getLogger(__name__)
 
-_TREES_READ = "trees_read"  # the catalog's word for: all that the trees told when it was made is entered
 _BATCH = 500  # rows in one commit
-
-
-class Display(Protocol):
-    """Where it is shown which archive is looked at."""
-
-    def begin(self, name: str, size_bytes: int, duration_s: float | None) -> None: ...
-
-    def end(self, outcome: str) -> None: ...
-
-
-MakeDisplay = Callable[[int, int], AbstractContextManager[Display]]  # for so many files, of so many bytes together
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +53,7 @@ class Rebuilder:
     @property
     def needed(self) -> bool:
         """Whether the trees were not read, or not to their end, since the catalog was made."""
-        return self._catalog.recall(_TREES_READ) is None
+        return self._catalog.recall(TREES_READ) is None
 
     def rebuild(self, make_display: MakeDisplay) -> Rebuilt:
         """Enter every recording that is done by what stands, and put back what was set aside by a job nobody knows.
@@ -93,7 +80,7 @@ class Rebuilder:
     def _note_the_end(self, *discoveries: Discovery) -> None:
         """Not where something could not be seen: the next start then reads the trees again."""
         if not any(discovery.incomplete for discovery in discoveries):
-            self._catalog.remember(_TREES_READ, f"{self._clock():.0f}")
+            self._catalog.remember(TREES_READ, f"{self._clock():.0f}")
 
     def _look_at(
         self, unknown: list[FoundRecording], make_display: MakeDisplay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,17 @@ class Display(Protocol):
     def stage(self, text: str) -> None: ...
 
     def update(self, fraction: float, speed: float | None) -> None: ...
+
+
+class FilesDisplay(Display, Protocol):
+    """Where it is shown which of many files is looked at."""
+
+    def begin(self, name: str, size_bytes: int, duration_s: float | None) -> None: ...
+
+    def end(self, outcome: str) -> None: ...
+
+
+MakeDisplay = Callable[[int, int], AbstractContextManager[FilesDisplay]]  # for so many files, of so many bytes together
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ whether `check --repair` can mend it without touching any evidence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -42,8 +42,8 @@ class Mend(StrEnum):
 
     NOTHING = "nothing"  # the owner has to decide
     RENEW = "renew"  # the catalog is set aside and made anew
-    RECOVER = "recover"  # traces of jobs are cleared away, as each start does
     ENTER = "enter"  # what stands in the trees is entered into the catalog
+    RECOVER = "recover"  # traces of jobs are cleared away, as each start does
     RESTORE = "restore"  # a source is taken back from the trash, to be archived again
     HASH = "hash"  # the SHA-256 of an archive is noted
     ACCEPT = "accept"  # the source root that is there is taken for the right one
@@ -61,6 +61,45 @@ class Finding:
     advice: str = ""
     mend: Mend = Mend.NOTHING
     recording: int | None = None  # its id in the catalog
+    value: str = ""  # what HASH notes, and ACCEPT
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What became of a finding that was to be mended."""
+
+    words: str
+    holds: bool = True  # nothing is wrong there any more
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found, and how much was looked at."""
+
+    findings: tuple[Finding, ...]
+    recordings: int
+    archives: int
+    archive_bytes: int
+    in_trash: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """The whole of a check: what was found, worst first, what was looked at, and what became of the findings."""
+
+    level: Level
+    findings: tuple[Finding, ...]
+    checked: Checked
+    mended: Mapping[Finding, Mended] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """1 while somebody should look at a finding."""
+        return 1 if any(finding.severity.is_trouble for finding in self.left()) else 0
+
+    def left(self) -> tuple[Finding, ...]:
+        """The findings that were not mended."""
+        return tuple(f for f in self.findings if f not in self.mended or not self.mended[f].holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +114,7 @@ class Standing:
     sha256: str | None = None
     decode_error: str | None = None  # of a strict decode, "" when clean
     frames: int | None = None  # that decoded
+    unseen: str = ""  # why it could not be looked at as far as the level asks, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +151,10 @@ def _judge_archived(recording: Recording, seen: Seen) -> Iterator[Finding]:
         return
     wrong = _wrong_with(archive, receipt)
     if wrong is not None:
-        yield _of_archive(recording, Severity.BROKEN, *wrong, advice=_copy_of(recording, seen))
+        yield _of_archive(recording, Severity.BROKEN, *wrong, advice=_copy_of(seen))
         return
+    if archive.unseen:
+        yield _of_archive(recording, Severity.DOUBT, "I2", f"could not be looked at: {archive.unseen}")
     if archive.mtime_ns != receipt.archive.mtime_ns and archive.sha256 is None:
         words = "was written to, or given another time, since it was committed"
         yield _of_archive(
@@ -120,7 +162,8 @@ def _judge_archived(recording: Recording, seen: Seen) -> Iterator[Finding]:
         )
     if not receipt.archive_sha256 and archive.sha256 is not None:
         words = "its SHA-256 is not in the catalog, which was made anew"
-        yield _of_archive(recording, Severity.NOTE, "I4", words, mend=Mend.HASH)
+        note = _of_archive(recording, Severity.NOTE, "I4", words, mend=Mend.HASH)
+        yield replace(note, value=archive.sha256)
 
 
 def _wrong_with(archive: Standing, receipt: Receipt) -> tuple[str, str] | None:
@@ -140,15 +183,19 @@ def _wrong_with(archive: Standing, receipt: Receipt) -> tuple[str, str] | None:
             "I1",
             f"its bytes have changed: SHA-256 {archive.sha256}, and was committed with {receipt.archive_sha256}",
         )
-    if archive.decode_error and not _may_be_original(receipt):
+    if archive.decode_error:
         return "I2", f"does not decode: {archive.decode_error}"
-    if archive.frames is not None and archive.frames != receipt.frames and not _may_be_original(receipt):
+    if archive.frames is not None and archive.frames != receipt.frames:
         return "I2", f"decodes to {archive.frames} frames, and was committed with {receipt.frames}"
     return None
 
 
+def is_to_decode(receipt: Receipt) -> bool:
+    """Whether an archive must decode. Original bytes need not: that may be why they were kept, and their hash tells."""
+    return not _may_be_original(receipt)
+
+
 def _may_be_original(receipt: Receipt) -> bool:
-    """Whether the archive holds the original bytes, which may well not decode: that is why they were kept."""
     match receipt.kind:
         case ArchiveKind.TRANSCODED:
             return False
@@ -173,12 +220,12 @@ def _archive_gone(recording: Recording, seen: Seen) -> Finding:
     )  # fmt: skip
 
 
-def _copy_of(recording: Recording, seen: Seen) -> str:
+def _copy_of(seen: Seen) -> str:
     """Where the evidence still is, when an archive is broken."""
     if seen.source_stands:
         return "Its source stands: move the archive away, and the next run archives it again"
     if seen.trashed_stands:
-        return f"Its source lies in the trash as {recording.disposed_to}: keep that"
+        return "Move the archive away: `archiverd check --repair` then takes its source back from the trash"
     return "Its source is not there any more: look in backups"
 
 
@@ -208,6 +255,9 @@ def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing) -> Findin
             Severity.BROKEN, "I2", f"no recording knows it, and it is not whole: {standing.fault}", tree, path,
             advice="Is it a copy of yours that was cut short? archiverd leaves it alone",
         )  # fmt: skip
+    if standing.unseen:
+        words = f"no recording knows it, and it could not be looked at: {standing.unseen}"
+        return Finding(Severity.DOUBT, "I2", words, tree, path)
     if standing.decode_error:
         words = f"no recording knows it, and it does not decode: {standing.decode_error}"
         return Finding(Severity.DOUBT, "I2", words, tree, path, mend=Mend.ENTER)
@@ -231,10 +281,71 @@ def judge_shared(recordings: Iterable[Recording]) -> tuple[Finding, ...]:
     )  # fmt: skip
 
 
+def judge_leftover(tree: Tree, path: PurePosixPath, *, is_part: bool, ours: bool, owned: bool) -> Finding | None:
+    """Hold a part, or a file that is set aside, against the jobs there are.
+
+    `ours`: it bears this catalog's name, as only parts do. `owned`: a recording's job has it.
+    """
+    if owned:
+        return None
+    if is_part and ours:
+        words = "a part of a job that is over; each start removes it"
+        return Finding(Severity.NOTE, "I7", words, tree, path, mend=Mend.RECOVER)
+    if is_part:
+        advice = "If no archiverd works on this tree under another catalog, remove it: a part is never an only copy"
+        return Finding(Severity.DOUBT, "I7", "a part of another catalog", tree, path, advice)
+    return Finding(
+        Severity.DOUBT, "I1", "was set aside by a job nobody knows: it may be the only copy of a source", tree, path,
+        advice="Its archive may tell its name; else look at it, and give it one", mend=Mend.ENTER,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRoot:
+    """What the marker of a root says; `problem` where it can't be read or is none."""
+
+    tree: Tree
+    marked: bool
+    catalog: str = ""
+    marked_as: str = ""
+    problem: str = ""
+
+
+def judge_root(root: SeenRoot, catalog_id: str | None) -> Finding | None:
+    """Hold the marker of a root against the catalog; `catalog_id` None where there is none to ask."""
+    advice = "Is its disk mounted, and is the path right? If it is the right place, an empty marker file says so"
+    if root.problem:
+        return Finding(Severity.BROKEN, "I6", root.problem, root.tree, advice=advice)
+    if not root.marked:
+        return Finding(
+            Severity.BROKEN, "I6", "the root has no marker, so nothing is removed there", root.tree, advice=advice
+        )
+    if not root.catalog or catalog_id is None:
+        return None
+    if root.catalog != catalog_id:
+        words = f"the root belongs to catalog {root.catalog}, not to {catalog_id}"
+        return Finding(Severity.BROKEN, "I6", words, root.tree, advice=advice)
+    if root.marked_as != root.tree:
+        words = f"the root is marked as the {root.marked_as} tree"
+        return Finding(Severity.BROKEN, "I6", words, root.tree, advice="Look at directory, output and trash_root")
+    return None
+
+
+def judge_source_root(nonce: str, remembered: str | None) -> Finding | None:
+    """Whether the source root is the one the catalog began with."""
+    if remembered is None or nonce == remembered:
+        return None
+    words = "the root is another than the one the catalog knows: nothing follows from what is missing there"
+    advice = "If it is the right one, `archiverd check --repair` takes it for that"
+    return Finding(Severity.DOUBT, "I6", words, Tree.SOURCE, advice=advice, mend=Mend.ACCEPT, value=nonce)
+
+
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """In the order they are read."""
     order = list(Severity)
-    return tuple(sorted(findings, key=lambda f: (order.index(f.severity), f.tree or "", f.path or PurePosixPath())))
+    return tuple(
+        sorted(findings, key=lambda f: (order.index(f.severity), str(f.tree or ""), f.path or PurePosixPath()))
+    )
 
 
 def counted(findings: Iterable[Finding]) -> dict[Severity, int]:

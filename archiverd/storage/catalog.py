@@ -19,7 +19,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -44,6 +44,10 @@ from archiverd.policy.rebuilding import KnownAgain
 from archiverd.policy.tree_path import is_below
 
 FILE_NAME = "catalog.sqlite"
+
+# What the catalog keeps a word about: `remember`, `recall`, `correct`.
+SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
+TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
 
 _APPLICATION_ID = 0x61726368  # "arch"
 
@@ -560,6 +564,21 @@ class Catalog:
             row = self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row["value"])
 
+    def correct(self, key: str, value: str) -> None:
+        """Keep another word about the trees than before."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
+
+    def note_hash(self, recording: Recording, sha256: str) -> None:
+        """Note the SHA-256 of an archive of which none was known."""
+        receipt = recording.receipt
+        assert receipt is not None, "an archive has a receipt"
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE recording SET archive_sha256 = ?, receipt = ? WHERE id = ? AND archive_sha256 = ''",
+                (sha256, _receipt_text(replace(receipt, archive_sha256=sha256)), recording.id),
+            )
+
     def of_job(self, job: str) -> Recording | None:
         """The recording that a job owns."""
         rows = self._select("job = ? AND job <> ''", (job,))
@@ -567,8 +586,12 @@ class Catalog:
 
     def reload(self, recording: Recording) -> Recording:
         """The row as it stands now."""
+        return self.by_id(recording.id)
+
+    def by_id(self, identity: int) -> Recording:
+        """The row of an id that was read before."""
         with self._faults():
-            return self._load(recording.id)
+            return self._load(identity)
 
     def history(self, recording: Recording) -> list[Event]:
         """Everything that happened to a recording, in order."""

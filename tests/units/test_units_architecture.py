@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal"}),
-    frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "owner"}),
+    frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "mender", "owner"}),
     frozenset({"pipeline"}),
     frozenset({"options"}),
     frozenset({"cli"}),

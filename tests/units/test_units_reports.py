@@ -242,6 +242,7 @@ def test_plan_as_json() -> None:
         "orphans": [{"path": SHOWN_PATH, "written_at": NOW, "waits_for": "a recording"}],
         "leftovers": [],
         "vanished": [],
+        "notes": [],
         "sources": "trash",
         "snapshots": "dispose",
     }  # fmt: skip

@@ -1,0 +1,230 @@
+"""Checker: holds what stands on the disk against what the catalog says and archiverd promises. Changes nothing."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from archiverd.errors import StartupError, TranscodeFailed
+from archiverd.media import boxes
+from archiverd.media.ffmpeg_progress import Position
+from archiverd.media.own_tag import read_own_tag
+from archiverd.media.transcoder import Transcoder
+from archiverd.policy import naming
+from archiverd.policy.checking import (
+    Checked,
+    Finding,
+    Level,
+    Seen,
+    SeenRoot,
+    Severity,
+    Standing,
+    is_to_decode,
+    judge,
+    judge_leftover,
+    judge_root,
+    judge_shared,
+    judge_source_root,
+    judge_unknown,
+)
+from archiverd.policy.model import Discovery, Recording, State, Tree
+from archiverd.policy.recovery import owner_of_gone
+from archiverd.policy.stop import StopToken
+from archiverd.policy.told import parse_told
+from archiverd.storage.catalog import SOURCE_ROOT, Catalog
+from archiverd.storage.discovery import FileDiscovery
+from archiverd.storage.file_manager import FileManager
+from archiverd.storage.roots import read_marker
+from archiverd.workbench import FilesDisplay, MakeDisplay
+
+_PROMISING = (State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.DONE, State.GONE)  # states something stands of
+
+
+class Checker:
+    """Looks at the trees of one catalog. Takes no lock: it works beside a run.
+
+    The trees are listed before the catalog is read, and a finding about a recording counts only while its row stays
+    as it was: so what a run does meanwhile is no finding.
+    """
+
+    def __init__(
+        self, catalog: Catalog | None, files: FileManager, discoveries: dict[Tree, FileDiscovery], level: Level,
+        transcoder: Transcoder, stop: StopToken,
+    ) -> None:  # fmt: skip
+        self._catalog = catalog
+        self._files = files
+        self._discoveries = discoveries
+        self._level = level
+        self._transcoder = transcoder
+        self._stop = stop
+
+    def check(self, make_display: MakeDisplay) -> Checked:
+        """Look at everything, as far as the level asks. Raises: Interrupted; ResourceError where the machine fails."""
+        findings = list(self._check_roots())
+        found: dict[Tree, Discovery] = {}
+        leftovers: list[tuple[Tree, PurePosixPath]] = []
+        for tree in Tree:
+            try:
+                found[tree] = self._discoveries[tree].scan()
+                leftovers += [(tree, path) for path in self._discoveries[tree].scan_leftovers()]
+            except StartupError as error:
+                findings.append(Finding(Severity.BROKEN, "I6", error.message, tree, advice=error.advice))
+        rows = [] if self._catalog is None else self._catalog.recordings(_PROMISING)
+        findings += judge_shared(rows)
+        findings += self._check_unseen(found)
+        findings += self._check_leftovers(leftovers)
+        archives = found[Tree.ARCHIVE].recordings if Tree.ARCHIVE in found else ()
+        sizes = {archive.clip.path: archive.clip.fingerprint.size for archive in archives}
+        with make_display(len(sizes), sum(sizes.values())) as display:
+            look = _Look(self._files, self._level, self._transcoder, self._stop, display)
+            findings += self._check_recordings(rows, look)
+            findings += self._check_unknown(rows, found, look)
+        in_trash = len(found[Tree.TRASH].recordings) if Tree.TRASH in found else 0
+        return Checked(tuple(findings), len(rows), len(sizes), sum(sizes.values()), in_trash)
+
+    # -- roots --------------------------------------------------------------------------------------------
+
+    def _check_roots(self) -> Iterator[Finding]:
+        catalog_id = None if self._catalog is None else self._catalog.id
+        for tree in Tree:
+            finding = judge_root(self._seen_root(tree), catalog_id)
+            if finding is not None:
+                yield finding
+        if self._catalog is not None:
+            finding = judge_source_root(self._nonce(), self._catalog.recall(SOURCE_ROOT))
+            if finding is not None:
+                yield finding
+
+    def _seen_root(self, tree: Tree) -> SeenRoot:
+        try:
+            marker = read_marker(self._files.roots[tree])
+        except StartupError as error:
+            return SeenRoot(tree, marked=False, problem=error.message)
+        if marker is None:
+            return SeenRoot(tree, marked=False)
+        return SeenRoot(tree, True, marker.catalog, marker.tree)
+
+    def _nonce(self) -> str:
+        try:
+            marker = read_marker(self._files.roots[Tree.SOURCE])
+        except StartupError:  # told of as the root's own finding
+            return ""
+        return "" if marker is None else marker.nonce
+
+    # -- what no row speaks of ----------------------------------------------------------------------------
+
+    def _check_unseen(self, found: dict[Tree, Discovery]) -> Iterator[Finding]:
+        for tree, discovery in found.items():
+            if discovery.incomplete:
+                words = "not everything could be read, the log says what: it may hold what is missing elsewhere"
+                yield Finding(
+                    Severity.DOUBT, "I6", words, tree, advice="archiverd's user needs to read all of the tree"
+                )
+            for reason, count in discovery.ignored.items():
+                yield Finding(Severity.NOTE, "I5", f"left alone, {reason}: {count}", tree)
+
+    def _check_leftovers(self, leftovers: Iterable[tuple[Tree, PurePosixPath]]) -> Iterator[Finding]:
+        for tree, path in leftovers:
+            part = naming.parse_part_name(path.name)
+            job, _ = owner_of_gone(part.job if part is not None else naming.parse_gone_name(path.name) or "")
+            owner = None if self._catalog is None else self._catalog.of_job(job)
+            ours = part is not None and self._catalog is not None and part.catalog == self._catalog.id
+            owned = owner is not None and (part is None or ours)
+            finding = judge_leftover(tree, path, is_part=part is not None, ours=ours, owned=owned)
+            if finding is not None and self._files.status(tree, path) is not None:
+                yield finding
+
+    def _check_unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery], look: _Look) -> Iterator[Finding]:
+        known = {Tree.ARCHIVE: {row.archive for row in rows}, Tree.TRASH: {row.disposed_to for row in rows}}
+        for tree, paths in known.items():
+            clips = [recording.clip.path for recording in found[tree].recordings] if tree in found else []
+            for clip in (clip for clip in clips if clip not in paths):
+                standing = None if self._is_known_by_now(clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
+                if standing is not None:
+                    yield judge_unknown(tree, clip, standing)
+
+    def _is_known_by_now(self, path: PurePosixPath) -> bool:
+        """Whether a run has entered it since the rows were read."""
+        rows = [] if self._catalog is None else self._catalog.at_path(path)
+        return any(path in (row.archive, row.disposed_to) for row in rows)
+
+    # -- recordings ---------------------------------------------------------------------------------------
+
+    def _check_recordings(self, rows: Iterable[Recording], look: _Look) -> Iterator[Finding]:
+        for row in rows:
+            findings = judge(row, self._seen(row, look))
+            if findings and self._catalog is not None:
+                fresh = self._catalog.reload(row)
+                findings = findings if fresh == row else judge(fresh, self._seen(fresh, look))
+            yield from findings
+
+    def _seen(self, row: Recording, look: _Look) -> Seen:
+        mark = row.fingerprint
+        source = self._files.status(Tree.SOURCE, row.path)
+        trashed = None if row.disposed_to is None else self._files.status(Tree.TRASH, row.disposed_to)
+        archive = None
+        if row.archive is not None and row.state in (State.ARCHIVED, State.DONE):
+            decode = row.receipt is not None and is_to_decode(row.receipt)
+            archive = look.at(Tree.ARCHIVE, row.archive, decode=decode)
+        return Seen(
+            archive=archive,
+            source_stands=source is not None and (source.st_size, source.st_mtime_ns) == (mark.size, mark.mtime_ns),
+            trashed_stands=trashed is not None and stat.S_ISREG(trashed.st_mode) and trashed.st_size == mark.size,
+        )
+
+
+class _Look:
+    """Looks at single files, as far as the level asks, and shows which."""
+
+    def __init__(
+        self, files: FileManager, level: Level, transcoder: Transcoder, stop: StopToken, display: FilesDisplay
+    ) -> None:
+        self._files = files
+        self._level = level
+        self._transcoder = transcoder
+        self._stop = stop
+        self._display = display
+
+    def at(self, tree: Tree, path: PurePosixPath, *, decode: bool) -> Standing | None:
+        """What stands at a path; None where nothing does. `decode`: it is to decode, where the level asks that."""
+        self._stop.check()
+        status = self._files.status(tree, path)
+        if status is None:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return Standing(regular=False)
+        seen = Standing(True, status.st_size, status.st_mtime_ns)
+        if self._level is Level.QUICK:
+            return seen
+        self._display.begin(naming.printable(path.name), status.st_size, None)
+        try:
+            with self._files.opened(tree, path) as handle:
+                seen = self._looked_into(handle, seen, decode=decode)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            seen = replace(seen, unseen=error.strerror or str(error))
+        self._display.end("looked at")
+        return seen
+
+    def _looked_into(self, handle: int, seen: Standing, *, decode: bool) -> Standing:
+        told = parse_told(read_own_tag(handle))
+        seen = replace(seen, fault=boxes.walk(handle).fault, told_sha256="" if told is None else told.sha256)
+        if self._level is Level.NORMAL:
+            return seen
+        self._display.stage("reading every byte")
+        seen = replace(seen, sha256=self._files.sha256(handle, self._stop))
+        if not decode or seen.fault:
+            return seen
+        self._display.stage("decoding")
+        try:
+            decoded = self._transcoder.decode(handle, encoded_audio=False, on_position=_ignore)
+        except TranscodeFailed as failure:
+            return replace(seen, unseen=failure.message)
+        return replace(seen, decode_error=decoded.error, frames=decoded.frames)
+
+
+def _ignore(_position: Position) -> None:
+    return
