@@ -222,6 +222,7 @@ class FileManager:
         synced up to the root before the original goes; where a death left such a copy, no second one is made.
         `own`: what stands there in the end is a file of archiverd's own, with the modes of archives. It is always
         a copy, so that nobody who uploaded the original keeps a hold on it.
+        Raises: SourceChanged where a file was written to while it was copied; it then stays.
         """
         self._make_directories(new.tree, new.path.parts[:-1])
         path = None if own else self._move_by_rename(old, new)
@@ -267,24 +268,27 @@ class FileManager:
         self.remove_part(new.tree, part)
         try:
             sha256, original = self._copy_to_part(old, Place(new.tree, part), stop, own=own)
+            self._see_unchanged(old, original)
             path = self._publish_copy(part, new, sha256, original, stop)
         except BaseException:
             self.remove_part(new.tree, part)
             raise
+        self._see_unchanged(old, original)
         self._unlink(old.tree, old.path)
         return path
 
-    def _copy_to_part(self, old: Place, part: Place, stop: StopToken, *, own: bool) -> tuple[str, os.stat_result]:
-        """The SHA-256 of the copy, and the status of what was copied. What can't be removed is not copied either.
+    def _see_unchanged(self, place: Place, was: os.stat_result) -> None:
+        """Raises: SourceChanged where a file was written to, or is not there any more, since it was copied."""
+        status = self.status(place.tree, place.path)
+        if status is None or Fingerprint.of(status) != Fingerprint.of(was):
+            raise SourceChanged("it was written to while it was moved")
 
-        Raises: SourceChanged where the original was written to meanwhile.
-        """
+    def _copy_to_part(self, old: Place, part: Place, stop: StopToken, *, own: bool) -> tuple[str, os.stat_result]:
+        """The SHA-256 of the copy, and the status of what was copied. What can't be removed is not copied either."""
         with self._removable(old.tree, old.path), self.opened(old.tree, old.path) as original:
             status = os.fstat(original)
             with self.new_part(part.tree, part.path) as copy:
                 sha256 = self.copy(original, copy, stop)
-                if Fingerprint.of(os.fstat(original)) != Fingerprint.of(status):
-                    raise SourceChanged("it was written to while it was moved")
                 if own:
                     self.finish_part(copy, status.st_mtime_ns)
                 else:

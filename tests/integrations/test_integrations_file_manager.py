@@ -1381,6 +1381,22 @@ def test_nothing_is_removed_on_another_mount(
         assert sorted((elsewhere / "disk").glob("*.*")) == before
 
 
+@OWN_OR_NOT
+@pytest.mark.parametrize("mount", [below_the_root_of_all, *([bound_into_the_tree] if can_mount() else [])])
+def test_what_cannot_be_removed_is_not_copied_either(
+    tmp_path: Path,
+    elsewhere: Path,
+    own: bool,
+    mount: Callable[[Path], AbstractContextManager[tuple[Path, PurePosixPath]]],
+) -> None:
+    fill(elsewhere / "disk")
+    with mount(elsewhere / "disk") as (root, day):
+        trees = Trees({Tree.SOURCE: root, Tree.TRASH: tmp_path / "trash"})
+        with pytest.raises(PermissionError, match="is on another mount than the source root"):
+            trees.files.move(Place(Tree.SOURCE, day / ASIDE.name), Place(Tree.TRASH, CLIP), "j1", STOP, own=own)
+        assert trees.names(Tree.TRASH) == []
+
+
 @pytest.mark.parametrize("mount", [below_the_root_of_all, *([bound_into_the_tree] if can_mount() else [])])
 def test_a_part_that_is_not_there_is_no_matter_on_another_mount(
     elsewhere: Path, mount: Callable[[Path], AbstractContextManager[tuple[Path, PurePosixPath]]]

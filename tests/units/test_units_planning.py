@@ -364,3 +364,96 @@ def test_late_snapshot_beyond_the_window_stays_an_orphan() -> None:
 def test_late_snapshot_goes_to_the_newest_of_one_path() -> None:
     first, second = recording(State.DONE), replace(recording(State.DONE), id=99)
     assert [item.known for item in plan_late(first, second).items] == [second]
+
+
+def picture(stem: str, mtime_ns: int = OLD_NS) -> FoundFile:
+    path = PATH.with_name(f"{stem}.jpg")
+    return FoundFile(path, Fingerprint(78, 500, mtime_ns), name_of(path))
+
+
+FIRST, SECOND = (PATH.with_name(f"REO_front_202606300815{second}.mp4") for second in ("00", "40"))
+
+
+def plan_beside(
+    *snapshots: FoundFile, standing: PurePosixPath = SECOND, known: Recording | None = None, incomplete: bool = False
+) -> RunPlan:
+    """One recording is done with; another stands in the tree, and the scan gave it all the snapshots."""
+    row = recording(State.DONE, FIRST, name=name_of(FIRST)) if known is None else known
+    seen = discovery(found(standing, snapshots=snapshots), incomplete=incomplete)
+    return plan_run(seen, [row], MANNER, NOW)
+
+
+@pytest.mark.parametrize(
+    ("second", "late"),
+    [
+        pytest.param("09", True, id="nearer to the one that is done with"),
+        pytest.param("31", False, id="nearer to the one that stands"),
+        pytest.param("20", True, id="as near to both: the first may still have been recording"),
+    ],
+)
+def test_snapshot_belongs_to_the_nearest_clip_also_where_that_is_done_with(second: str, late: bool) -> None:
+    snapshot = picture(f"REO_front_202606300815{second}")
+    run = plan_beside(snapshot)
+    assert [item.late for item in run.items if item.late] == ([(snapshot,)] if late else [])
+    (stands,) = [item.found for item in run.items if item.found]
+    assert stands.snapshots == (() if late else (snapshot,))
+
+
+def test_snapshot_of_a_source_that_stands_again_goes_with_that() -> None:
+    snapshot = picture("REO_front_20260630081509")
+    run = plan_beside(snapshot, standing=FIRST)
+    assert [(item.snapshots, item.late) for item in run.items] == [(1, ())]
+
+
+def test_snapshots_stay_with_what_stands_where_not_everything_can_be_seen() -> None:
+    snapshot = picture("REO_front_20260630081509")
+    run = plan_beside(snapshot, incomplete=True)
+    assert [(item.snapshots, item.late) for item in run.items] == [(1, ())]
+
+
+def test_snapshot_that_came_late_and_is_too_young_waits_for_its_own_clip() -> None:
+    """It is not given to the other one meanwhile."""
+    run = plan_beside(picture("REO_front_20260630081509", int((NOW - 3599) * 1e9)))
+    assert [(item.snapshots, item.late) for item in run.items] == [(0, ())]
+    assert [orphan.waits_for for orphan in run.orphans] == [f"60 minutes to have passed, then to follow {FIRST}"]
+
+
+@pytest.mark.parametrize("stamp", ["00010101000000", "99991231235959"])
+def test_snapshot_from_the_ends_of_time_is_an_orphan(stamp: str) -> None:
+    run = plan_beside(picture(f"REO_front_{stamp}"))
+    assert [orphan.waits_for for orphan in run.orphans] == ["a recording of its camera within 60 s of it"]
+
+
+@pytest.mark.parametrize(("written_s", "told_s"), [(-3600, -3600), (3600, 0)], ids=["an hour ago", "in the future"])
+def test_orphan_is_told_since_when(written_s: int, told_s: int) -> None:
+    orphan = picture("REO_back_20260630081500", int((NOW + written_s) * 1e9))
+    run = plan_run(Discovery((), (orphan,), {}, ()), [], MANNER, NOW)
+    assert [told.written_at for told in run.orphans] == [NOW + told_s]
+
+
+def test_orphans_are_told_oldest_first() -> None:
+    done = recording(State.DONE, FIRST, name=name_of(FIRST))
+    young = picture("REO_front_20260630081509", YOUNG.mtime_ns)
+    others = [picture("REO_back_20260630081400"), picture("REO_back_20260630081600")]
+    run = plan_run(Discovery((), (others[1], young, others[0]), {}, ()), [done], MANNER, NOW)
+    assert paths_of(run.orphans) == [others[0].path, young.path, others[1].path]
+
+
+@pytest.mark.parametrize(
+    ("stem", "words"),
+    [
+        ("REO_front_20260630081509", f"It goes with {FIRST}, of which the next run makes: dispose, archived; its"),
+        ("REO_front_20260630081531", f"It goes with {SECOND}, of which the next run makes: archive, new."),
+        ("REO_back_20260630081500", "It waits for a recording of its camera within 60 s of it. Until then it is left"),
+    ],
+)
+def test_plan_tells_what_becomes_of_a_snapshot(stem: str, words: str) -> None:
+    snapshot = picture(stem)
+    run = plan_beside(snapshot)
+    assert run.of_snapshot(snapshot.path).startswith(words)
+    assert run.of_snapshot(PATH.with_name("another.jpg")) == ""
+
+
+@pytest.mark.parametrize("archiving", [True, False])
+def test_plan_says_where_snapshots_go(archiving: bool) -> None:
+    assert plan([], [], replace(MANNER, archive_snapshots=archiving)).archive_snapshots is archiving

@@ -190,6 +190,15 @@ WITH_EVERYTHING = RunPlan(
             id="two, their sources deleted",
         ),
         pytest.param(
+            replace(plan_of(found()), archive_snapshots=True),
+            [
+                "To archive: 1 recording, 1000 B",
+                "Sources are moved to the trash once their archives are proven.",
+                "Snapshots are put beside the archives.",
+            ],
+            id="one, its snapshots beside the archive",
+        ),
+        pytest.param(
             plan_of(found(), known=[recording(State.QUARANTINED)]),
             ["Quarantined: 1 recording, 1000 B"],
             id="nothing to do: no word of what becomes of sources",
@@ -251,6 +260,10 @@ def test_plan_as_json() -> None:
 def through_json(value: object) -> object:
     """The value after a trip as UTF-8, as a program that reads it sees it."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8"))
+
+
+def test_plan_as_json_says_that_snapshots_are_archived() -> None:
+    assert reports.plan_json(replace(plan_of(), archive_snapshots=True))["snapshots"] == "archive"
 
 
 def test_plan_as_json_says_that_sources_are_deleted() -> None:
