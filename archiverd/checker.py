@@ -32,7 +32,7 @@ from archiverd.policy.checking import (
 from archiverd.policy.model import Discovery, Recording, State, Tree
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
-from archiverd.policy.told import parse_told
+from archiverd.policy.told import Told, parse_told
 from archiverd.storage.catalog import SOURCE_ROOT, Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
@@ -143,7 +143,20 @@ class Checker:
             for clip in (clip for clip in clips if clip not in paths):
                 standing = None if self._is_known_by_now(clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
                 if standing is not None:
-                    yield judge_unknown(tree, clip, standing)
+                    yield judge_unknown(tree, clip, standing, source_stands=self._source_stands(standing.told))
+
+    def _source_stands(self, told: Told | None) -> bool:
+        return told is not None and self._stands(Tree.SOURCE, told.source, told.size, told.mtime_ns) is True
+
+    def _stands(self, tree: Tree, path: PurePosixPath | None, size: int, mtime_ns: int | None) -> bool | None:
+        """Whether a file of this size, and time where one is given, stands there; None where that can't be seen."""
+        try:
+            status = None if path is None else self._files.status(tree, path)
+        except OSError:  # told as a directory that can't be read
+            return None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return False
+        return status.st_size == size and mtime_ns in (None, status.st_mtime_ns)
 
     def _is_known_by_now(self, path: PurePosixPath) -> bool:
         """Whether a run has entered it since the rows were read."""
@@ -161,17 +174,14 @@ class Checker:
             yield from findings
 
     def _seen(self, row: Recording, look: _Look) -> Seen:
-        mark = row.fingerprint
-        source = self._files.status(Tree.SOURCE, row.path)
-        trashed = None if row.disposed_to is None else self._files.status(Tree.TRASH, row.disposed_to)
-        archive = None
+        mark, archive = row.fingerprint, None
         if row.archive is not None and row.state in (State.ARCHIVED, State.DONE):
             decode = row.receipt is not None and is_to_decode(row.receipt)
             archive = look.at(Tree.ARCHIVE, row.archive, decode=decode)
         return Seen(
             archive=archive,
-            source_stands=source is not None and (source.st_size, source.st_mtime_ns) == (mark.size, mark.mtime_ns),
-            trashed_stands=trashed is not None and stat.S_ISREG(trashed.st_mode) and trashed.st_size == mark.size,
+            source_stands=self._stands(Tree.SOURCE, row.path, mark.size, mark.mtime_ns),
+            trashed_stands=self._stands(Tree.TRASH, row.disposed_to, mark.size, None),
         )
 
 
@@ -190,7 +200,10 @@ class _Look:
     def at(self, tree: Tree, path: PurePosixPath, *, decode: bool) -> Standing | None:
         """What stands at a path; None where nothing does. `decode`: it is to decode, where the level asks that."""
         self._stop.check()
-        status = self._files.status(tree, path)
+        try:
+            status = self._files.status(tree, path)
+        except OSError as error:
+            return Standing(True, unseen=error.strerror or str(error))
         if status is None:
             return None
         if not stat.S_ISREG(status.st_mode):
@@ -210,8 +223,7 @@ class _Look:
         return seen
 
     def _looked_into(self, handle: int, seen: Standing, *, decode: bool) -> Standing:
-        told = parse_told(read_own_tag(handle))
-        seen = replace(seen, fault=boxes.walk(handle).fault, told_sha256="" if told is None else told.sha256)
+        seen = replace(seen, fault=boxes.walk(handle).fault, told=parse_told(read_own_tag(handle)))
         if self._level is Level.NORMAL:
             return seen
         self._display.stage("reading every byte")

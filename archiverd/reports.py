@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from archiverd.policy.checking import CheckReport, Finding, Mend, Mended, counted, worst_first
+from archiverd.policy.checking import CheckReport, Finding, Mend, Mended, Severity, counted, worst_first
 from archiverd.policy.model import Event, FoundFile, Recording, Snapshot, State, Tree
 from archiverd.policy.naming import FileKind, NotAClip, kind_of, parse_clip_name, printable
 from archiverd.policy.outcome import Outcome, Result
@@ -329,7 +329,7 @@ def check_lines(report: CheckReport) -> list[str]:
             lines.append(f"        {'mended' if mended.holds else 'not mended'}: {mended.words}")
         elif finding.advice or finding.mend is not Mend.NOTHING:
             lines.append(f"        {finding.advice or 'archiverd check --repair mends it'}.")
-    counts = ", ".join(f"{count} {severity}" for severity, count in counted(report.findings).items() if count)
+    counts = ", ".join(_count_text(severity, count) for severity, count in counted(report.findings).items() if count)
     checked = report.checked
     lines.append(
         f"Checked ({report.level}) {checked.recordings} recordings, {checked.archives} archives of "
@@ -338,6 +338,11 @@ def check_lines(report: CheckReport) -> list[str]:
     if report.mended:
         lines.append(f"Left: {len(report.left())} of {len(report.findings)}.")
     return _safe(lines)
+
+
+def _count_text(severity: Severity, count: int) -> str:
+    several = count > 1 and severity in (Severity.DOUBT, Severity.NOTE)
+    return f"{count} {severity}{'s' if several else ''}"
 
 
 def _where(finding: Finding) -> str:

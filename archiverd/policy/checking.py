@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from archiverd.policy.model import ArchiveKind, Receipt, Recording, State, Tree
+from archiverd.policy.told import Told
 
 
 class Level(StrEnum):
@@ -110,7 +111,7 @@ class Standing:
     size: int = 0  # bytes
     mtime_ns: int = 0
     fault: str | None = None  # of its box walk, "" when clean
-    told_sha256: str | None = None  # the source its metadata names, "" for none
+    told: Told | None = None  # what it says of its source
     sha256: str | None = None
     decode_error: str | None = None  # of a strict decode, "" when clean
     frames: int | None = None  # that decoded
@@ -122,8 +123,8 @@ class Seen:
     """What stands on the disk of one recording."""
 
     archive: Standing | None
-    source_stands: bool  # under its own name, of its size and time
-    trashed_stands: bool  # where the catalog says it went
+    source_stands: bool | None  # under its own name, of its size and time; None where that can't be seen
+    trashed_stands: bool | None  # where the catalog says it went, likewise
 
 
 def judge(recording: Recording, seen: Seen) -> tuple[Finding, ...]:
@@ -149,12 +150,13 @@ def _judge_archived(recording: Recording, seen: Seen) -> Iterator[Finding]:
     if archive is None:
         yield _archive_gone(recording, seen)
         return
+    if archive.unseen:
+        yield _of_archive(recording, Severity.DOUBT, "I2", f"could not be looked at: {archive.unseen}")
+        return
     wrong = _wrong_with(archive, receipt)
     if wrong is not None:
         yield _of_archive(recording, Severity.BROKEN, *wrong, advice=_copy_of(seen))
         return
-    if archive.unseen:
-        yield _of_archive(recording, Severity.DOUBT, "I2", f"could not be looked at: {archive.unseen}")
     if archive.mtime_ns != receipt.archive.mtime_ns and archive.sha256 is None:
         words = "was written to, or given another time, since it was committed"
         yield _of_archive(
@@ -174,8 +176,8 @@ def _wrong_with(archive: Standing, receipt: Receipt) -> tuple[str, str] | None:
         return "I1", f"holds {archive.size} bytes, and was committed with {receipt.archive.size}"
     if archive.fault:
         return "I2", f"is not whole: {archive.fault}"
-    if archive.told_sha256 is not None and receipt.kind is ArchiveKind.TRANSCODED:
-        told = archive.told_sha256 or "none"
+    if archive.fault is not None and receipt.kind is ArchiveKind.TRANSCODED:
+        told = "none" if archive.told is None else archive.told.sha256
         if told != receipt.source_sha256:
             return "I1", f"names another source: {told}, and its receipt {receipt.source_sha256}"
     if archive.sha256 is not None and receipt.archive_sha256 not in ("", archive.sha256):
@@ -214,6 +216,9 @@ def _archive_gone(recording: Recording, seen: Seen) -> Finding:
     if seen.trashed_stands:
         words = f"is not there; its source lies in the trash as {recording.disposed_to}"
         return _of_archive(recording, Severity.BROKEN, "I1", words, mend=Mend.RESTORE)
+    if seen.source_stands is None or seen.trashed_stands is None:
+        words = "is not there, and it could not be seen whether its source is"
+        return _of_archive(recording, Severity.DOUBT, "I1", words, advice="archiverd's user needs to read the trees")
     return _of_archive(
         recording, Severity.LOST, "I1", "is not there, and neither is its source",
         advice="Look in backups, and for a disk that is not mounted",
@@ -248,8 +253,11 @@ def _of_source(
     return Finding(severity, invariant, what, Tree.SOURCE, recording.path, mend=mend, recording=recording.id)
 
 
-def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing) -> Finding:
-    """Hold a clip that no recording knows against what may stand in its tree."""
+def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing, *, source_stands: bool) -> Finding:
+    """Hold a clip that no recording knows against what may stand in its tree.
+
+    `source_stands`: the source that it names in its metadata is there.
+    """
     if standing.fault:
         return Finding(
             Severity.BROKEN, "I2", f"no recording knows it, and it is not whole: {standing.fault}", tree, path,
@@ -261,6 +269,9 @@ def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing) -> Findin
     if standing.decode_error:
         words = f"no recording knows it, and it does not decode: {standing.decode_error}"
         return Finding(Severity.DOUBT, "I2", words, tree, path, mend=Mend.ENTER)
+    if source_stands:
+        words = "no recording knows it yet; the source it names stands, and the next run compares them"
+        return Finding(Severity.NOTE, "I4", words, tree, path)
     return Finding(Severity.DOUBT, "I4", "no recording knows it", tree, path, mend=Mend.ENTER)
 
 

@@ -199,7 +199,15 @@ class Rig:
         self, *options: str, wrapper: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL
     ) -> Iterator[subprocess.Popen[str]]:
         """`archiverd run` as a program, its output in a file; killed at the end if it is still there."""
-        command = (*wrapper, sys.executable, "-m", "archiverd", "run", *self.options, *options)
+        with self.started_verb("run", *options, wrapper=wrapper, stdin=stdin) as process:
+            yield process
+
+    @contextlib.contextmanager
+    def started_verb(
+        self, verb: str, *options: str, wrapper: tuple[str, ...] = (), stdin: int = subprocess.DEVNULL
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Another verb, likewise."""
+        command = (*wrapper, sys.executable, "-m", "archiverd", verb, *self.options, *options)
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
         with self.output.open("a") as output:
             process = subprocess.Popen(
