@@ -342,9 +342,9 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     from archiverd import reports
 
     config = _load_for([path], options)
-    (place,) = _places(config, [path])
+    ((tree, place),) = _places(config, [path])
     with _catalog(config) as catalog:
-        found = [(row, catalog.history(row)) for row in catalog.at_path(place[1])]
+        found = [(row, catalog.history(row)) for row in catalog.at_path(place)]
     if options["as_json"]:
         events = [
             reports.recording_json(row)
@@ -355,7 +355,7 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     for row, history in [] if options["as_json"] else found:
         _print_lines(reports.why_lines(row, history))
     if not found and not options["as_json"]:
-        _print_lines(reports.unknown_lines(path))
+        _print_lines(reports.unknown_lines(path, config.patterns.in_tree(tree), place))
     return 0 if found else 1
 
 
@@ -373,7 +373,7 @@ def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     from archiverd import owner
 
     config = _load_for(paths, options)
-    return _answer(owner.protect(_files(config), _places(config, paths)), options)
+    return _answer(owner.protect(_files(config), config.patterns, _places(config, paths)), options)
 
 
 @cli.command()
@@ -390,7 +390,7 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     from archiverd import owner
 
     config = _load_for(paths, options)
-    return _answer(owner.unprotect(_files(config), _places(config, paths)), options)
+    return _answer(owner.unprotect(_files(config), config.patterns, _places(config, paths)), options)
 
 
 @cli.command()

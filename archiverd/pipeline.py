@@ -25,6 +25,7 @@ from archiverd.processor import FileProcessor
 from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
 from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
+from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots, read_marker
 from archiverd.workbench import JobSettings, Workbench
@@ -85,12 +86,16 @@ class Pipeline:
             with Catalog.to_read(self._catalog_path) as catalog:
                 self._compare_markers(catalog.id)
                 known, remembered = catalog.recordings(), catalog.recall(_SOURCE_ROOT)
-        finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+        finders = self._discoveries()
         found = finders[Tree.SOURCE].scan()
         marker = read_marker(self.roots[Tree.SOURCE])
         if remembered is not None and (marker is None or marker.nonce != remembered):
             found = replace(found, incomplete=True)
         return plan_run(found, known, self._manner(), self._clock())
+
+    def _discoveries(self) -> dict[Tree, FileDiscovery]:
+        config = self._config
+        return discoveries(self.roots, config.state_dir, config.patterns, config.snapshot_window, self._clock)
 
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():
@@ -101,7 +106,7 @@ class Pipeline:
     def _manner(self) -> Manner:
         return Manner(
             self._patience(), newest_first=self._config.order is Order.NEWEST, again=self._config.no_skip,
-            delete=self._config.delete, snapshot_window_s=self._config.snapshot_window,
+            delete=self._config.delete, snapshot_window_s=self._config.snapshot_window, names=self._config.patterns,
         )  # fmt: skip
 
     def _patience(self) -> Patience:
@@ -117,7 +122,7 @@ class Pipeline:
         """
         began, config = self._clock(), self._config
         with self._opened() as (catalog, files, roots):
-            finders = discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+            finders = self._discoveries()
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
             troubles = scanner.recover()
             transcoder = self._transcoder()

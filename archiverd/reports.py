@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from archiverd.policy.model import Event, Recording, State, Tree
-from archiverd.policy.naming import FileKind, NotAClip, kind_of, parse_clip_name, printable
+from archiverd.policy.name_patterns import NamePatterns
+from archiverd.policy.naming import FileKind, NotAClip, printable
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Planned, RunPlan
 
@@ -248,14 +249,14 @@ def _went_to(disposed: bool, place: PurePosixPath | None) -> str:
     return " (deleted)" if place is None else f" (in the trash as {printable(place)})"
 
 
-def unknown_lines(path: Path) -> list[str]:
-    """What can be said of a file the catalog does not know."""
+def unknown_lines(path: Path, names: NamePatterns, place: PurePosixPath) -> list[str]:
+    """What can be said of a file the catalog does not know: `place` is its path in its tree, `names` that tree's."""
     lines = [f"{printable(path)}: not in the catalog"]
     if not os.path.lexists(path):
         return [*lines, "  There is no such file either."]
-    match kind_of(path.name):
+    match names.kind(place):
         case FileKind.CLIP:
-            lines.append("  Its name is that of a recording. The next run looks at it, if it lies below YYYY/MM/DD.")
+            lines.append("  Its name is that of a recording. The next run looks at it.")
         case FileKind.SNAPSHOT:
             lines.append("  A snapshot. It goes the way of a recording of its camera, once there is one close in time.")
         case FileKind.KEEP:
@@ -265,7 +266,7 @@ def unknown_lines(path: Path) -> list[str]:
         case FileKind.MARKER:
             lines.append("  It tells whose tree this is. Leave it where it is.")
         case FileKind.FOREIGN:
-            name = parse_clip_name(path.name)
+            name = names.parse(place)
             reason = name.reason if isinstance(name, NotAClip) else "its name is none of ours"
             lines.append(f"  It is not a recording: {reason}. archiverd leaves it alone.")
     return lines

@@ -29,6 +29,7 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
+from archiverd.policy.name_patterns import CANONICAL
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, RunPlan, plan_run
 from archiverd.storage.catalog import Catalog
@@ -363,6 +364,11 @@ def test_recording_as_json_holds_hostile_names() -> None:
     assert told["snapshots"] == [{"path": SHOWN_PATH, "disposed": True, "disposed_to": SHOWN_PATH}]
 
 
+def unknown_lines(path: Path) -> list[str]:
+    """What is said of a file in a date directory."""
+    return reports.unknown_lines(path, CANONICAL, PurePosixPath("2026/06/30", path.name))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -392,12 +398,12 @@ def test_recording_as_json_holds_hostile_names() -> None:
 )
 def test_unknown_file_is_told_apart(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / name).touch()
-    assert reports.unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", f"  {words}"]
+    assert unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", f"  {words}"]
 
 
 def test_unknown_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     path = tmp_path / "front_20260630081500.mp4"
-    assert reports.unknown_lines(path) == [f"{path}: not in the catalog", "  There is no such file either."]
+    assert unknown_lines(path) == [f"{path}: not in the catalog", "  There is no such file either."]
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling symlink"])
@@ -407,11 +413,18 @@ def test_unknown_recording_that_stands_is_looked_at_by_the_next_run(tmp_path: Pa
         path.touch()
     else:
         path.symlink_to("nowhere")
-    assert reports.unknown_lines(path)[1].startswith("  Its name is that of a recording. The next run looks at it")
+    assert unknown_lines(path)[1] == "  Its name is that of a recording. The next run looks at it."
+
+
+def test_unknown_recording_where_no_recordings_lie_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "front_20260630081500.mp4"
+    path.touch()
+    lines = reports.unknown_lines(path, CANONICAL, PurePosixPath(path.name))
+    assert lines[1].startswith("  It is not a recording: it lies where no recordings do: they are YYYY/MM/DD/")
 
 
 def test_unknown_hostile_name_stays_text(tmp_path: Path) -> None:
-    lines = reports.unknown_lines(tmp_path / HOSTILE_PATH.name)
+    lines = unknown_lines(tmp_path / HOSTILE_PATH.name)
     assert SHOWN in lines[0]
     assert_harmless(lines)
 
