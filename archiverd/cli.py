@@ -254,6 +254,48 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 
 @cli.command()
 @input_directory
+@click.option("--explain", type=PATH, metavar="PATH", help="Tell why this path is, or is not, a recording.")
+@everywhere
+def discover(explain: Path | None, **options: Any) -> int:  # Any: option values by name, checked by Config
+    """List what stands in DIRECTORY: recordings with camera and time, and what is left alone. Changes nothing.
+
+    With --explain, exits with 0 for a recording or a snapshot, with 1 for anything else.
+
+    \b
+    Examples:
+      archiverd discover /camera
+      archiverd discover /camera --explain /camera/front/clip-0001.mp4
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    import time
+
+    from archiverd import reports
+    from archiverd.examiner import Examiner
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+    from archiverd.service.logger import Logger
+
+    config = _load(options).config if explain is None else _load_for([explain], options)
+    examiner = Examiner(config, Pipeline(config, NeverStop()).roots, time.time)
+    with Logger(_levels(config, options)[1]):
+        if explain is not None:
+            answer = examiner.explain(explain)
+            if options["as_json"]:
+                _print_json(reports.explanation_json(answer))
+            else:
+                _print_lines(reports.explanation_lines(answer))
+            return 0 if answer.answer.is_footage else 1
+        found = examiner.discover()
+    if options["as_json"]:
+        _print_json(reports.discovery_json(found))
+        return 0
+    if found.recordings:
+        _print_table(reports.discovery_table(found))
+    _print_lines(reports.discovery_lines(found))
+    return 0
+
+
+@cli.command()
+@input_directory
 @everywhere
 def status(**options: Any) -> int:  # Any: option values by name, checked by Config
     """Say how many recordings are where on their way, and what needs somebody to look.

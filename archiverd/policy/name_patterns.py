@@ -166,6 +166,11 @@ class NamePatterns:
     patterns: tuple[Pattern, ...]
 
     @property
+    def elements(self) -> tuple[str, ...]:
+        """The elements of `names` they are of."""
+        return tuple(dict.fromkeys(pattern.element for pattern in self.patterns))
+
+    @property
     def root(self) -> Folder:
         return Folder._of(tuple(map(_Fit, self.patterns)))  # noqa: SLF001  (made here, and by itself)
 
