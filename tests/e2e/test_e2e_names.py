@@ -111,7 +111,17 @@ def test_names_that_are_taken_away_leave_their_recordings_waiting(makes: Rig) ->
     assert_all_archived(makes)
 
 
+def test_recording_of_another_make_that_vanishes_is_noted_as_gone(makes: Rig) -> None:
+    upload = makes.upload("a", DAHUA)
+    makes.fake_ffmpeg("if transcoding: sys.exit(1)")
+    makes.run_inside()
+    (makes.camera / DAHUA).rename(makes.base / "taken away.mp4")
+    makes.run_inside()
+    assert makes.row(upload).state is State.GONE
+
+
 def test_clip_of_another_make_is_protected_in_every_tree(makes: Rig) -> None:
+    makes.config_file.write_text(makes.config_file.read_text().replace(', "reolink"', ""))
     makes.upload("a", DAHUA)
     makes.upload("b", HIKVISION)
     options = ("--config", str(makes.config_file), "--directory", str(makes.camera))
