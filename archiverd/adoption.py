@@ -51,13 +51,15 @@ class StandingArchives:
 
     def _candidates(self, recording: Recording) -> list[PurePosixPath]:
         """What stands in the archive for this camera and second, whatever its number: gaps prove nothing."""
-        directory = naming.archive_path(recording.name, recording.path.name).parent
+        wanted = naming.archive_path(recording.name, recording.path.name)
+        directory, name_there = wanted.parent, naming.parse_clip_name(wanted.name)
+        assert isinstance(name_there, ClipName), "every archive has a canonical name"
         found = []
         for name in self._bench.files.names(Tree.ARCHIVE, directory):
             clip = naming.parse_clip_name(name)
             if not isinstance(clip, ClipName) or naming.is_snapshot_name(name):
                 continue
-            if (clip.camera, clip.taken_at) == (recording.name.camera, recording.name.taken_at):
+            if (clip.camera, clip.taken_at) == (name_there.camera, name_there.taken_at):
                 found.append(directory / name)
         return found
 

@@ -30,6 +30,7 @@ from archiverd.policy.checking import (
     judge_unknown,
 )
 from archiverd.policy.model import Discovery, Recording, State, Tree
+from archiverd.policy.rebuilding import is_retired
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
 from archiverd.policy.told import Told, parse_told
@@ -81,7 +82,7 @@ class Checker:
             look = _Look(self._files, self._level, self._transcoder, self._stop, display)
             findings += self._check_recordings(rows, look)
             findings += self._check_unknown(rows, found, look)
-        in_trash = len(found[Tree.TRASH].recordings) if Tree.TRASH in found else 0
+        in_trash = sum(not is_retired(r.clip.path) for r in found[Tree.TRASH].recordings) if Tree.TRASH in found else 0
         return Checked(tuple(findings), len(rows), len(sizes), sum(sizes.values()), in_trash)
 
     # -- roots --------------------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ class Checker:
         known = {Tree.ARCHIVE: {row.archive for row in rows}, Tree.TRASH: {row.disposed_to for row in rows}}
         for tree, paths in known.items():
             clips = [recording.clip.path for recording in found[tree].recordings] if tree in found else []
-            for clip in (clip for clip in clips if clip not in paths):
+            for clip in (clip for clip in clips if clip not in paths and not _is_retired(tree, clip)):
                 standing = None if self._is_known_by_now(clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
                 if standing is not None:
                     yield judge_unknown(tree, clip, standing, source_stands=self._source_stands(standing.told))
@@ -236,6 +237,10 @@ class _Look:
         except TranscodeFailed as failure:
             return replace(seen, unseen=failure.message)
         return replace(seen, decode_error=decoded.error, frames=decoded.frames)
+
+
+def _is_retired(tree: Tree, clip: PurePosixPath) -> bool:
+    return tree is Tree.TRASH and is_retired(clip)
 
 
 def _ignore(_position: Position) -> None:

@@ -255,6 +255,48 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 
 @cli.command()
 @input_directory
+@click.option("--explain", type=PATH, metavar="PATH", help="Tell why this path is, or is not, a recording.")
+@everywhere
+def discover(explain: Path | None, **options: Any) -> int:  # Any: option values by name, checked by Config
+    """List what stands in DIRECTORY: recordings with camera and time, and what is left alone. Changes nothing.
+
+    With --explain, exits with 0 for a recording or a snapshot, with 1 for anything else.
+
+    \b
+    Examples:
+      archiverd discover /camera
+      archiverd discover /camera --explain /camera/front/clip-0001.mp4
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    import time
+
+    from archiverd import reports
+    from archiverd.examiner import Examiner
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+    from archiverd.service.logger import Logger
+
+    config = _load(options).config if explain is None else _load_for([explain], options)
+    examiner = Examiner(config, Pipeline(config, NeverStop()).roots, time.time)
+    with Logger(_levels(config, options)[1]):
+        if explain is not None:
+            answer = examiner.explain(explain)
+            if options["as_json"]:
+                _print_json(reports.explanation_json(answer))
+            else:
+                _print_lines(reports.explanation_lines(answer))
+            return 0 if answer.answer.is_footage else 1
+        found = examiner.discover()
+    if options["as_json"]:
+        _print_json(reports.discovery_json(found))
+        return 0
+    if found.recordings:
+        _print_table(reports.discovery_table(found))
+    _print_lines(reports.discovery_lines(found))
+    return 0
+
+
+@cli.command()
+@input_directory
 @everywhere
 def status(**options: Any) -> int:  # Any: option values by name, checked by Config
     """Say how many recordings are where on their way, and what needs somebody to look.
@@ -344,9 +386,9 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     from archiverd import reports
 
     config = _load_for([path], options)
-    (place,) = _places(config, [path])
+    ((tree, place),) = _places(config, [path])
     with _catalog(config) as catalog:
-        found = [(row, catalog.history(row)) for row in catalog.at_path(place[1])]
+        found = [(row, catalog.history(row)) for row in catalog.at_path(place)]
     if options["as_json"]:
         events = [
             reports.recording_json(row)
@@ -357,7 +399,8 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     for row, history in [] if options["as_json"] else found:
         _print_lines(reports.why_lines(row, history))
     if not found and not options["as_json"]:
-        _print_lines(reports.unknown_lines(path, _of_snapshot(config, place)))
+        words = reports.unknown_lines(path, config.patterns.in_tree(tree), place, _of_snapshot(config, (tree, place)))
+        _print_lines(words)
     return 0 if found else 1
 
 
@@ -365,11 +408,11 @@ def _of_snapshot(config: Config, place: tuple[Tree, PurePosixPath]) -> str:
     """What the next run would do about a snapshot in the source tree that the catalog does not know."""
     from archiverd.pipeline import Pipeline
     from archiverd.policy.model import Tree
-    from archiverd.policy.naming import FileKind, kind_of
+    from archiverd.policy.naming import FileKind
     from archiverd.policy.stop import NeverStop
 
     tree, path = place
-    if tree is not Tree.SOURCE or kind_of(path.name) is not FileKind.SNAPSHOT:
+    if tree is not Tree.SOURCE or config.patterns.kind(path) is not FileKind.SNAPSHOT:
         return ""
     return Pipeline(config, NeverStop()).preview().of_snapshot(path)
 
@@ -388,7 +431,7 @@ def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     from archiverd import owner
 
     config = _load_for(paths, options)
-    return _answer(owner.protect(_files(config), _places(config, paths)), options)
+    return _answer(owner.protect(_files(config), config.patterns, _places(config, paths)), options)
 
 
 @cli.command()
@@ -405,7 +448,7 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     from archiverd import owner
 
     config = _load_for(paths, options)
-    return _answer(owner.unprotect(_files(config), _places(config, paths)), options)
+    return _answer(owner.unprotect(_files(config), config.patterns, _places(config, paths)), options)
 
 
 @cli.command()

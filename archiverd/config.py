@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, Field
 from pytimeparse.timeparse import timeparse
 
 from archiverd.errors import ConfigError, Problem
+from archiverd.policy.name_patterns import NamePatterns, compile_names
 
 DEFAULT_FILE = Path("/etc/archiverd/archiverd.toml")
 DEFAULT = "default"
@@ -264,6 +265,14 @@ def _read_group(value: object) -> str:
     return value
 
 
+def _read_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(element, str) for element in value):
+        raise ValueError('write a list of texts, for instance ["reolink"]')
+    names = tuple(value)
+    compile_names(names)  # raises ValueError that names what is wrong
+    return names
+
+
 def _read_none(value: object) -> object:
     return None if value == _NONE else value
 
@@ -300,6 +309,8 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     state_dir: AbsolutePath = _inside(".archiverd")  # holds the catalog
     log_file: AbsolutePath = _inside("archiver.log")
     log_level: LogLevel = LogLevel.INFO
+
+    names: Annotated[tuple[str, ...], BeforeValidator(_read_names)] = ("reolink",)  # see `patterns`
 
     delete: Flag = False  # unlink sources instead of moving them to the trash
     snapshots: Snapshots = Snapshots.DISPOSE
@@ -343,6 +354,11 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         if self.quality is not None:
             return self.quality
         return 26 if self.codec is Codec.HEVC else 23
+
+    @property
+    def patterns(self) -> NamePatterns:
+        """How the cameras name what they upload: `names`, compiled."""
+        return compile_names(self.names)
 
     @property
     def gid(self) -> int | None:
@@ -556,7 +572,7 @@ def as_json(loaded: Loaded) -> dict[str, object]:
     return {"file": None if loaded.file is None else str(loaded.file), "settings": settings}
 
 
-def _written(config: Config, key: str) -> bool | int | str | None:
+def _written(config: Config, key: str) -> bool | int | str | list[str] | None:
     """The value of a key as the file would hold it; None where it is unset."""
     value: object = getattr(config, key)
     match value:
@@ -570,12 +586,16 @@ def _written(config: Config, key: str) -> bool | int | str | None:
             return f"{value:04o}"
         case int():
             return value
+        case tuple():
+            return [str(element) for element in value]
         case _:
             return str(value)
 
 
-def _literal(value: bool | int | str | None) -> str:
+def _literal(value: bool | int | str | list[str] | None) -> str:
     match value:
+        case list():
+            return f"[{', '.join(map(_literal, value))}]"
         case bool():
             return "true" if value else "false"
         case int():

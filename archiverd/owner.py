@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from archiverd.policy import naming
 from archiverd.policy.model import Recording, State, Tree
+from archiverd.policy.name_patterns import NamePatterns
+from archiverd.policy.naming import FileKind
 from archiverd.storage.catalog import Catalog, ClaimLostError
 from archiverd.storage.file_manager import FileManager
 
@@ -29,19 +30,21 @@ class Answer:
     refused: bool = False
 
 
-def protect(files: FileManager, places: Iterable[Place]) -> list[Answer]:
-    """Put a `.keep` beside each clip."""
-    return [_change(files.protect, place, "protected", "was protected already") for place in places]
+def protect(files: FileManager, names: NamePatterns, places: Iterable[Place]) -> list[Answer]:
+    """Put a `.keep` beside each clip. `names` are the source tree's."""
+    return [_change(files.protect, names, place, "protected", "was protected already") for place in places]
 
 
-def unprotect(files: FileManager, places: Iterable[Place]) -> list[Answer]:
-    """Take the `.keep` beside each clip away."""
-    return [_change(files.unprotect, place, "protected no more", "was not protected") for place in places]
+def unprotect(files: FileManager, names: NamePatterns, places: Iterable[Place]) -> list[Answer]:
+    """Take the `.keep` beside each clip away. `names` are the source tree's."""
+    return [_change(files.unprotect, names, place, "protected no more", "was not protected") for place in places]
 
 
-def _change(change: Callable[[Tree, PurePosixPath], bool], place: Place, changed: str, unchanged: str) -> Answer:
+def _change(
+    change: Callable[[Tree, PurePosixPath], bool], names: NamePatterns, place: Place, changed: str, unchanged: str
+) -> Answer:
     tree, path = place
-    if naming.kind_of(path.name) is not naming.FileKind.CLIP:
+    if names.in_tree(tree).kind(path) is not FileKind.CLIP:
         return Answer(path, "is not a recording", refused=True)
     try:
         return Answer(path, changed if change(tree, path) else unchanged)

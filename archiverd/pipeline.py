@@ -111,7 +111,8 @@ class Pipeline:
             return None
 
     def _finders(self) -> dict[Tree, FileDiscovery]:
-        return discoveries(self.roots, self._config.state_dir, self._config.snapshot_window, self._clock)
+        config = self._config
+        return discoveries(self.roots, config.state_dir, config.patterns, config.snapshot_window, self._clock)
 
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():
@@ -123,7 +124,7 @@ class Pipeline:
         return Manner(
             self._patience(), newest_first=self._config.order is Order.NEWEST, again=self._config.no_skip,
             delete=self._config.delete, snapshot_window_s=self._config.snapshot_window,
-            archive_snapshots=self._config.snapshots is Snapshots.ARCHIVE,
+            archive_snapshots=self._config.snapshots is Snapshots.ARCHIVE, names=self._config.patterns,
         )  # fmt: skip
 
     def _patience(self) -> Patience:
@@ -140,7 +141,7 @@ class Pipeline:
         began, config = self._clock(), self._config
         with self._opened() as (catalog, files, roots):
             finders = self._finders()
-            rebuilder = Rebuilder(catalog, files, finders, self._stop, self._clock)
+            rebuilder = self._rebuilder(catalog, files)
             notes = _told(rebuilder.rebuild(_display(make_reporter, below))) if rebuilder.needed else ()
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
             troubles = scanner.recover()
@@ -162,6 +163,9 @@ class Pipeline:
         left = len(plan.work) - len(outcomes)
         return Summary(plan, (*troubles, *outcomes), self._clock() - began, stopped, left)
 
+    def _rebuilder(self, catalog: Catalog, files: FileManager) -> Rebuilder:
+        return Rebuilder(catalog, files, self._finders(), self._config.patterns, self._stop, self._clock)
+
     # -- proof ----------------------------------------------------------------------------------------------
 
     def check(self, level: Level, make_reporter: MakeReporter, below: Below, *, repair: bool = False) -> CheckReport:
@@ -178,7 +182,7 @@ class Pipeline:
                 checked = self._checker(catalog, files, level).check(make_display)
                 return CheckReport(level, (*lost, *checked.findings), checked)
         with self._opened() as (catalog, files, _roots):
-            rebuilder = Rebuilder(catalog, files, self._finders(), self._stop, self._clock)
+            rebuilder = self._rebuilder(catalog, files)
             if rebuilder.needed:
                 rebuilder.rebuild(make_display)
             checked = self._checker(catalog, files, level).check(make_display)

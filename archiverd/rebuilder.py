@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from archiverd.media import boxes
 from archiverd.media.own_tag import read_own_tag
 from archiverd.media.source import declared_frames
 from archiverd.policy import naming
-from archiverd.policy.model import Discovery, FoundRecording, State, Tree
+from archiverd.policy.model import ClipName, Discovery, FoundFile, FoundRecording, State, Tree
+from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
-from archiverd.policy.told import parse_told
+from archiverd.policy.told import Told, parse_told
 from archiverd.storage.catalog import TREES_READ, Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
@@ -41,12 +42,13 @@ class Rebuilder:
     """Enters what a new catalog can know, under the locks of all three roots. May be cut short, and goes on then."""
 
     def __init__(
-        self, catalog: Catalog, files: FileManager, discoveries: dict[Tree, FileDiscovery], stop: StopToken,
-        clock: Callable[[], float],
+        self, catalog: Catalog, files: FileManager, discoveries: dict[Tree, FileDiscovery], names: NamePatterns,
+        stop: StopToken, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._files = files
         self._discoveries = discoveries
+        self._names = names  # of the source tree
         self._stop = stop
         self._clock = clock
 
@@ -115,7 +117,12 @@ class Rebuilder:
             log.warning("%s: in the archive tree, is not whole: %s", name, walk.fault)
             return None
         duration_s = max((track.duration_s for track in walk.tracks), default=0.0)
-        return SeenArchive(found.clip, told, declared_frames(walk), duration_s, found.snapshots)
+        return SeenArchive(self._named(found.clip, told), told, declared_frames(walk), duration_s, found.snapshots)
+
+    def _named(self, clip: FoundFile, told: Told | None) -> FoundFile:
+        """The archive with what its source's name says: its own may be shortened, or bear a `~2` of its own."""
+        name = None if told is None else self._names.parse(told.source)
+        return replace(clip, name=name) if isinstance(name, ClipName) else clip
 
     # -- what stands aside --------------------------------------------------------------------------------
 
@@ -123,7 +130,7 @@ class Rebuilder:
         """Give sources that a job set aside their names back, where an archive tells the name by their content."""
         asides = [
             path for path in self._discoveries[Tree.SOURCE].scan_leftovers()
-            if naming.kind_of(path.name) is naming.FileKind.GONE
+            if naming.parse_gone_name(path.name) is not None
         ]  # fmt: skip
         put_back: list[PurePosixPath] = []
         for aside in asides:
@@ -165,7 +172,8 @@ class Rebuilder:
             if not may_be_source(archive, aside.parent, status.st_size, status.st_mtime_ns):
                 continue
             name = source_name(archive)
-            if naming.kind_of(name) is naming.FileKind.CLIP and self._is_source(archive, aside):
+            is_clip = self._names.kind(aside.with_name(name)) is naming.FileKind.CLIP
+            if is_clip and self._is_source(archive, aside):
                 return name
         return None
 

@@ -11,8 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from archiverd.policy.checking import CheckReport, Finding, Mend, Mended, Severity, counted, worst_first
-from archiverd.policy.model import Event, FoundFile, Recording, Snapshot, State, Tree
-from archiverd.policy.naming import FileKind, NotAClip, kind_of, parse_clip_name, printable
+from archiverd.policy.explanation import Answer, Explanation, Mark
+from archiverd.policy.model import Discovery, Event, FoundFile, Recording, Snapshot, State, Tree
+from archiverd.policy.name_patterns import NamePatterns
+from archiverd.policy.naming import FileKind, NotAClip, printable
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Orphan, Planned, RunPlan
 
@@ -143,6 +145,82 @@ def _planned_json(item: Planned) -> JsonObject:
         "action": item.action,
         "reason": item.reason,
         "doubts": list(item.doubts),
+    }
+
+
+# -- what stands in the source tree -----------------------------------------------------------------------
+
+
+def discovery_table(found: Discovery) -> Table:
+    """The recordings of the source tree, a line each, oldest first."""
+    table = _table("taken at", "camera", "size", "snapshots", "protected", "recording", "doubts")
+    for one in found.recordings:
+        name, size = one.clip.name, size_text(one.clip.fingerprint.size)
+        _row(
+            table, name.taken_at.isoformat(sep=" "), name.camera, size, str(len(one.snapshots) or ""),
+            "yes" if one.protected else "", str(one.clip.path), "; ".join(one.doubts),
+        )  # fmt: skip
+    return table
+
+
+def discovery_lines(found: Discovery) -> list[str]:
+    """The totals of the source tree, and what was left alone there."""
+    sizes = [one.clip.fingerprint.size for one in found.recordings]
+    cameras = {one.clip.name.camera for one in found.recordings}
+    snapshots = sum(len(one.snapshots) for one in found.recordings)
+    lines = [f"Recordings: {len(sizes)} of {len(cameras)} cameras, {size_text(sum(sizes))}, {snapshots} snapshots"]
+    lines += [f"Snapshot without a recording: {orphan.path}" for orphan in found.orphans[:_LISTED]]
+    if len(found.orphans) > _LISTED:
+        lines.append(f"and {len(found.orphans) - _LISTED} more snapshots without a recording")
+    lines += [f"Left by a job: {path}" for path in found.leftovers]
+    lines += [f"Left alone, {reason}: {count}" for reason, count in sorted(found.ignored.items())]
+    if found.incomplete:
+        lines.append("Not everything could be read: what is missing here may still be there.")
+    return _safe(lines)
+
+
+def discovery_json(found: Discovery) -> JsonObject:
+    """What stands in the source tree, as JSON."""
+    return {
+        "recordings": [
+            {
+                "path": printable(one.clip.path),
+                "camera": printable(one.clip.name.camera),
+                "taken_at": one.clip.name.taken_at.isoformat(),
+                "bytes": one.clip.fingerprint.size,
+                "snapshots": [printable(snapshot.path) for snapshot in one.snapshots],
+                "protected": one.protected,
+                "doubts": list(one.doubts),
+            }
+            for one in found.recordings
+        ],
+        "orphans": [printable(orphan.path) for orphan in found.orphans],
+        "leftovers": [printable(path) for path in found.leftovers],
+        "ignored": dict(sorted(found.ignored.items())),
+        "incomplete": found.incomplete,
+    }
+
+
+def explanation_lines(explanation: Explanation) -> list[str]:
+    """Why a path is, or is not, a recording: the steps, then the answer."""
+    steps = [f"  {_MARKS[step.mark]} {step.words}" for step in explanation.steps]
+    return _safe([explanation.path, *steps, f"  = {_ANSWERS[explanation.answer]}"])
+
+
+_MARKS = {Mark.YES: "+", Mark.NO: "-", Mark.NOTE: " "}
+_ANSWERS = {
+    Answer.RECORDING: "It is a recording.",
+    Answer.SNAPSHOT: "It is a snapshot.",
+    Answer.NEITHER: "It is neither a recording nor a snapshot.",
+}
+
+
+def explanation_json(explanation: Explanation) -> JsonObject:
+    """The same, as JSON."""
+    return {
+        "path": printable(explanation.path),
+        "answer": explanation.answer,
+        "steps": [{"mark": step.mark, "words": printable(step.words)} for step in explanation.steps],
     }
 
 
@@ -291,14 +369,17 @@ def _went_to(snapshot: Snapshot) -> str:
     return f" ({where} as {printable(snapshot.disposed_to.path)})"
 
 
-def unknown_lines(path: Path, of_snapshot: str = "") -> list[str]:
-    """What can be said of a file the catalog does not know; `of_snapshot` is what the plan says of a snapshot."""
+def unknown_lines(path: Path, names: NamePatterns, place: PurePosixPath, of_snapshot: str = "") -> list[str]:
+    """What can be said of a file the catalog does not know: `place` is its path in its tree, `names` that tree's.
+
+    `of_snapshot` is what the plan says of a snapshot.
+    """
     lines = [f"{printable(path)}: not in the catalog"]
     if not os.path.lexists(path):
         return [*lines, "  There is no such file either."]
-    match kind_of(path.name):
+    match names.kind(place):
         case FileKind.CLIP:
-            lines.append("  Its name is that of a recording. The next run looks at it, if it lies below YYYY/MM/DD.")
+            lines.append("  Its name is that of a recording. The next run looks at it.")
         case FileKind.SNAPSHOT:
             lines.append("  A snapshot. It goes the way of a recording of its camera, once there is one close in time.")
             lines += [f"  {of_snapshot}"] if of_snapshot else []
@@ -309,7 +390,7 @@ def unknown_lines(path: Path, of_snapshot: str = "") -> list[str]:
         case FileKind.MARKER:
             lines.append("  It tells whose tree this is. Leave it where it is.")
         case FileKind.FOREIGN:
-            name = parse_clip_name(path.name)
+            name = names.parse(place)
             reason = name.reason if isinstance(name, NotAClip) else "its name is none of ours"
             lines.append(f"  It is not a recording: {reason}. archiverd leaves it alone.")
     return lines

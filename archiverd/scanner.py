@@ -13,6 +13,7 @@ from typing import assert_never
 
 from archiverd.policy import naming
 from archiverd.policy.model import Discovery, Recording, State, Tree
+from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import Aside, Trace, after_death, aside_step, owner_of_gone, removable_part
 from archiverd.policy.stop import StopToken
@@ -146,12 +147,13 @@ def _origin(owner: Recording | None, snapshot_id: int | None) -> PurePosixPath |
 
 
 def discoveries(
-    roots: dict[Tree, Path], state_dir: Path, snapshot_window_s: float, now: Callable[[], float]
+    roots: dict[Tree, Path], state_dir: Path, names: NamePatterns, snapshot_window_s: float, now: Callable[[], float]
 ) -> dict[Tree, FileDiscovery]:
-    """One FileDiscovery for each tree; none descends into another's root."""
+    """One FileDiscovery for each tree; none descends into another's root. `names` are the source tree's."""
     return {
         tree: FileDiscovery(
             root,
+            names=names.in_tree(tree),
             exclude=[other for other in (*roots.values(), state_dir) if other != root],
             snapshot_window_s=snapshot_window_s,
             now=now,

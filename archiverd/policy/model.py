@@ -73,7 +73,7 @@ class Fingerprint:
 class ClipName:
     """What the name of a clip or snapshot says."""
 
-    camera: str  # what stands between an optional `REO_` and the stamp, channel number included
+    camera: str  # as the name patterns read it, channel number included
     taken_at: datetime  # local time without zone, as the camera wrote it
     copy: int = 1  # 2 for `...~2.mp4`: the name archiverd gives when a name is taken
 

@@ -1,8 +1,9 @@
-"""Names: what a file's name says, how archiverd names its own files, and how a name is shown.
+"""Names: what the name of an archive says, how archiverd names its own files, and how a name is shown.
 
-A clip is `[REO_]<camera>_<YYYYMMDDHHMMSS>[~N].mp4`, its snapshot the same with `.jpg`: the form in which Reolink
-cameras upload over FTP. Camera names hold spaces, underscores and dots, so that names are read from the right.
-`~N` (N of 2 or more) is archiverd's own mark on a file whose name was taken by other content.
+The canonical name of a clip is `[REO_]<camera>_<YYYYMMDDHHMMSS>[~N].mp4`: every archive has one, whatever its source
+is called (`name_patterns`), and Reolink cameras upload under such names. Camera names hold spaces, underscores and
+dots, so that names are read from the right. `~N` (N of 2 or more) is archiverd's own mark on a file whose name was
+taken by other content.
 
 Names that are not UTF-8 are held as Python holds them (`surrogateescape`).
 """
@@ -11,9 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -21,20 +22,27 @@ from archiverd.policy.model import ClipName
 
 MARKER_NAME = ".archiverd-root"
 NAME_MAX_BYTES = 255  # the longest file name of ext4, xfs, btrfs and tmpfs
+RETIRED = "archived"  # the directory at the top of the trash where archives go that were made anew
+CANONICAL_STEM = r"(?:REO_)?(?P<camera>.+)_(?P<stamp>[0-9]{14})"
 
-_CLIP_EXTENSION = "mp4"
-_SNAPSHOT_EXTENSION = "jpg"
-_KEEP_EXTENSION = "keep"
+# What archiverd itself puts at the top of a tree: marker, state, archive, trash. The log comes with its rotations.
+_OWN_AT_TOP = frozenset({MARKER_NAME, ".archiverd", "archived", ".deleted"})
+_OWN_LOG = "archiver.log"
+
+_CLIP_ENDING = ".mp4"
+_SNAPSHOT_ENDING = ".jpg"
+_KEEP_ENDING = ".keep"
+_ENDINGS = frozenset({_CLIP_ENDING, _SNAPSHOT_ENDING})
+_PREFIX = "REO_"
 _FIRST_YEAR = 2005  # no camera that uploads such names is older; clocks that lost their battery say 1970 or 2000
 _TRUSTED_SPAN = timedelta(days=1)  # covers time zones, summer time and a late upload
 
 _COPY = r"(?:[2-9]|[1-9][0-9]{1,8})"
-_CLIP = re.compile(rf"(?:REO_)?(.+)_([0-9]{{14}})(?:~({_COPY}))?\.(?:[mM][pP]4|[jJ][pP][gG])", re.DOTALL)
-_COPY_AT_END = re.compile(rf"~{_COPY}\Z")
+_CANONICAL = re.compile(CANONICAL_STEM, re.DOTALL)
+_COPY_AT_END = re.compile(rf"~({_COPY})\Z")
 _STAMP_AT_END = re.compile(r"(.*)(_[0-9]{14})", re.DOTALL)
 _PART = re.compile(r"\.archiverd-([0-9A-Za-z][0-9A-Za-z-]*)-([0-9A-Za-z]+)\.part")
 _GONE = re.compile(r"\.archiverd-([0-9A-Za-z]+)\.gone")
-_DATE_PARTS = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9]{2})")
 
 
 class FileKind(StrEnum):
@@ -65,53 +73,78 @@ class PartName:
     job: str
 
 
+NO_ENDING = NotAClip("its name does not end in .mp4 or .jpg")
+_NOT_CANONICAL = NotAClip("its name is not <camera>_<YYYYMMDDHHMMSS>")
+
+
 def parse_clip_name(filename: str) -> ClipName | NotAClip:
-    """What the name of a clip or snapshot says; the extension counts in any case, the rest exactly."""
-    match = _CLIP.fullmatch(filename)
+    """What a canonical name of a clip or snapshot says; the extension counts in any case, the rest exactly."""
+    parts = stem_and_copy(filename)
+    if parts is None:
+        return NO_ENDING
+    match = _CANONICAL.fullmatch(parts[0])
     if match is None:
-        if filename.rpartition(".")[2].lower() in (_CLIP_EXTENSION, _SNAPSHOT_EXTENSION):
-            return NotAClip("its name is not <camera>_<YYYYMMDDHHMMSS>")
-        return NotAClip("its name does not end in .mp4 or .jpg")
-    camera, stamp, copy = match.groups()
-    try:
-        # Far quicker than strptime. Later Pythons read the hour 24 as the next day, which no camera means.
-        taken_at = datetime.fromisoformat(f"{stamp[:8]}T{stamp[8:]}") if stamp[8:10] != "24" else None
-    except ValueError:
-        taken_at = None
+        return _NOT_CANONICAL
+    return name_at(match["camera"], match["stamp"], parts[1])
+
+
+def stem_and_copy(filename: str) -> tuple[str, int] | None:
+    """The name of a clip or snapshot without extension and mark, and the mark's number; None for other extensions."""
+    if filename[-4:].lower() not in _ENDINGS:
+        return None
+    stem = filename[:-4]
+    mark = _COPY_AT_END.search(stem) if "~" in stem else None
+    return (stem, 1) if mark is None else (stem[: mark.start()], int(mark[1]))
+
+
+def name_at(camera: str, stamp: str, copy: int) -> ClipName | NotAClip:
+    """The name of this camera at this stamp, which is to be 14 digits and a moment in time."""
+    taken_at = moment(stamp)
     if taken_at is None:
         return NotAClip(f"impossible date {stamp}", impossible_date=True)
-    return ClipName(camera, taken_at, int(copy) if copy else 1)
+    return ClipName(camera, taken_at, copy)
+
+
+def moment(stamp: str) -> datetime | None:
+    """The moment of a stamp YYYYMMDDHHMMSS; None where it is none."""
+    if len(stamp) != 14 or not (stamp.isascii() and stamp.isdigit()):
+        return None
+    try:
+        # Far quicker than strptime. Later Pythons read the hour 24 as the next day, which no camera means.
+        return datetime.fromisoformat(f"{stamp[:8]}T{stamp[8:]}") if stamp[8:10] != "24" else None
+    except ValueError:
+        return None
 
 
 def is_snapshot_name(filename: str) -> bool:
-    """Whether a name that `parse_clip_name` took is a snapshot's."""
+    """Whether a name that says camera and time is a snapshot's."""
     return filename[-1] in "gG"
 
 
-def kind_of(filename: str) -> FileKind:
-    """What a file is, by its name alone. A `.keep` counts only with the stem of a clip, its extension in any case."""
-    if isinstance(parse_clip_name(filename), ClipName):
+def is_keep_name(filename: str) -> bool:
+    """Whether the file protects what has its stem, if anything has."""
+    return filename[-5:].lower() == _KEEP_ENDING
+
+
+def is_own_at_top(filename: str) -> bool:
+    """Whether archiverd itself puts a file or directory of this name at the top of a tree."""
+    return filename in _OWN_AT_TOP or filename.startswith(_OWN_LOG)
+
+
+def kind_of(filename: str, parse: Callable[[str], ClipName | NotAClip] = parse_clip_name) -> FileKind:
+    """What a file is, by its name alone, where `parse` reads the names of clips.
+
+    A `.keep` counts only with the stem of a clip, its extension in any case.
+    """
+    if isinstance(parse(filename), ClipName):
         return FileKind.SNAPSHOT if is_snapshot_name(filename) else FileKind.CLIP
-    stem, _, extension = filename.rpartition(".")
-    if extension.lower() == _KEEP_EXTENSION and isinstance(parse_clip_name(f"{stem}.{_CLIP_EXTENSION}"), ClipName):
+    if is_keep_name(filename) and isinstance(parse(f"{filename[:-5]}{_CLIP_ENDING}"), ClipName):
         return FileKind.KEEP
     if parse_part_name(filename) is not None:
         return FileKind.PART
     if parse_gone_name(filename) is not None:
         return FileKind.GONE
     return FileKind.MARKER if filename == MARKER_NAME else FileKind.FOREIGN
-
-
-def is_date_directory(parts: Sequence[str]) -> bool:
-    """Whether `parts` are the YYYY, MM and DD of a real date, in exactly 4, 2 and 2 ASCII digits."""
-    match = _DATE_PARTS.fullmatch("/".join(parts))
-    if match is None or len(parts) != 3:
-        return False
-    try:
-        date(*map(int, match.groups()))
-    except ValueError:
-        return False
-    return True
 
 
 def part_name(catalog: str, job: str) -> str:
@@ -153,17 +186,26 @@ def _own_name(name: str, form: re.Pattern[str], *ids: str) -> str:
 
 def keep_name(filename: str) -> str:
     """The name of the file that protects a clip: `<stem>.keep`, shortened as `numbered` does where it is too long."""
-    return _fitted(filename.rpartition(".")[0], f".{_KEEP_EXTENSION}")
+    return _fitted(filename.rpartition(".")[0], _KEEP_ENDING)
 
 
 def archive_path(name: ClipName, filename: str) -> PurePosixPath:
     """Where the archive of a clip belongs below the archive root: `YYYY/MM/DD/<stem>.mp4`, by the name's date.
 
-    The stem stays as it is, a `~2` of the source included.
+    The stem of a source whose own name says camera and time in the canonical form stays as it is, a `~2` included;
+    any other source gets a canonical name. One that is too long is shortened as `numbered` does.
     """
     day = name.taken_at
-    stem = filename.rpartition(".")[0]
-    return PurePosixPath(f"{day.year:04}/{day.month:02}/{day.day:02}/{stem}.{_CLIP_EXTENSION}")
+    stem = filename.rpartition(".")[0] if parse_clip_name(filename) == name else _canonical_stem(name)
+    return PurePosixPath(f"{day.year:04}/{day.month:02}/{day.day:02}/{_fitted(stem, _CLIP_ENDING)}")
+
+
+def _canonical_stem(name: ClipName) -> str:
+    # What begins with the optional prefix needs it once more, or it would be taken for it when the name is read.
+    prefix = _PREFIX if name.camera.startswith(_PREFIX) and name.camera != _PREFIX else ""
+    mark = f"~{name.copy}" if name.copy > 1 else ""
+    taken_at = name.taken_at
+    return f"{prefix}{name.camera}_{taken_at.year:04}{taken_at:%m%d%H%M%S}{mark}"
 
 
 def numbered(path: PurePosixPath, n: int) -> PurePosixPath:

@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from archiverd.policy.admission import Patience, quiet_s, unsettled
-from archiverd.policy.model import Discovery, FoundFile, FoundRecording, Recording, State
+from archiverd.policy.model import ClipName, Discovery, FoundFile, FoundRecording, Recording, State
+from archiverd.policy.name_patterns import CANONICAL, NamePatterns
 from archiverd.policy.naming import printable
 from archiverd.policy.pairing import pair
 
@@ -65,6 +66,7 @@ class Manner:
     delete: bool = False  # sources are deleted, not moved to the trash
     snapshot_window_s: float = 60.0  # how far a snapshot may be from its recording
     archive_snapshots: bool = False  # they are put beside the archive instead of going with the source
+    names: NamePatterns = CANONICAL  # of the source tree: what they do not fit is not seen, and may well be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,16 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
         delete=manner.delete,
         archive_snapshots=manner.archive_snapshots,
         leftovers=discovery.leftovers,
-        vanished=() if discovery.incomplete else tuple(row for row in absent if row.state in _EXPECTED),
+        vanished=() if discovery.incomplete else tuple(row for row in absent if _is_missed(row, manner)),
     )
 
 
 _LATE_AFTER_S = 3600.0
 _EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the tree
+
+
+def _is_missed(row: Recording, manner: Manner) -> bool:
+    return row.state in _EXPECTED and isinstance(manner.names.parse(row.path), ClipName)
 
 
 def _age(item: Planned) -> tuple[str, PurePosixPath]:

@@ -1,7 +1,7 @@
 """What stands in a tree: recordings, orphan snapshots, leftovers, and what was left alone.
 
-A tree is laid out `YYYY/MM/DD/<files>`. Everything is looked at through directory handles and without following
-symlinks below the root. Nothing here changes anything.
+A walk goes down only where the name patterns of the tree may still fit. Everything is looked at through directory
+handles and without following symlinks below the root. Nothing here changes anything.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path, PurePosixPath
 
 from archiverd.errors import StartupError
 from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording
+from archiverd.policy.name_patterns import CANONICAL, Folder, NamePatterns
 from archiverd.policy.naming import (
-    MARKER_NAME,
     FileKind,
     NotAClip,
     doubts,
-    is_date_directory,
+    is_keep_name,
+    is_own_at_top,
     is_snapshot_name,
     keep_name,
     kind_of,
-    parse_clip_name,
     printable,
 )
 from archiverd.policy.pairing import pair
@@ -37,16 +37,14 @@ from archiverd.storage.paths import directory, open_directory
 
 log = logging.getLogger(__name__)
 
-# What archiverd itself puts at the top of a tree: marker, state, archive, trash. The log comes with its rotations.
-_OWN_AT_TOP = frozenset({MARKER_NAME, ".archiverd", "archived", ".deleted"})
-_OWN_LOG = "archiver.log"
 _LEFTOVERS = frozenset({FileKind.PART, FileKind.GONE})
 _VANISHED = frozenset({errno.ENOENT, errno.ESTALE})  # ESTALE: deleted on the server of a network file system
 _REPLACED = frozenset({errno.ELOOP, errno.ENOTDIR})  # it was a directory when it was listed
 _TOP = PurePosixPath()
-_FIRST_OF_YEAR = ("", "01", "01")  # completes the parts of a year or month directory to a date
 
 _Identity = tuple[int, int]  # st_dev, st_ino; compared only within one walk
+_Below = tuple[str, Folder]  # a directory to go down to, by its name
+_Read = Callable[[PurePosixPath, int, Folder], list[_Below]]  # what is done with each directory, by its open handle
 
 
 class Ignored(StrEnum):
@@ -57,8 +55,8 @@ class Ignored(StrEnum):
     DIRECTORY = "directory where files belong"
     FOREIGN = "foreign name"
     IMPOSSIBLE = "impossible date"
-    OUTSIDE = "file outside the date directories"
-    NOT_A_DATE = "not a date directory"
+    OUTSIDE = "file outside the directories of recordings"
+    OTHER_DIRECTORY = "directory of something else"
     REPLACED = "directory replaced while it was looked at"
     UNREADABLE = "unreadable directory"
     UNREADABLE_FILE = "unreadable file"
@@ -70,21 +68,24 @@ _HIDING = (Ignored.UNREADABLE, Ignored.UNREADABLE_FILE, Ignored.REPLACED)  # wha
 class FileDiscovery:
     """Looks through one tree. For one thread at a time.
 
-    `exclude` are directories never descended into, wherever they stand and by whatever path they are reached
-    (the other trees, the state); the tree's own root may be among them. `now` gives seconds since the epoch.
+    `names` are the patterns of what stands in it. `exclude` are directories never descended into, wherever they stand
+    and by whatever path they are reached (the other trees, the state); the tree's own root may be among them. `now`
+    gives seconds since the epoch.
     """
 
     def __init__(
-        self, root: Path, *, exclude: Iterable[Path] = (), snapshot_window_s: float, now: Callable[[], float]
-    ) -> None:
+        self, root: Path, *, names: NamePatterns = CANONICAL, exclude: Iterable[Path] = (), snapshot_window_s: float,
+        now: Callable[[], float],
+    ) -> None:  # fmt: skip
         self._root = root
+        self._names = names
         self._exclude = tuple(exclude)
         self._snapshot_window_s = snapshot_window_s
         self._now = now
         self._warned: frozenset[PurePosixPath] = frozenset()
 
     def scan(self) -> Discovery:
-        """All that stands in the date directories. Recordings come oldest first, by (taken_at, path).
+        """All that stands where recordings may. Recordings come oldest first, by (taken_at, path).
 
         What vanishes meanwhile is passed over. What cannot be read is counted, and logged once for as long as it
         stays so: that a path was not found proves nothing where the discovery is `incomplete`.
@@ -94,8 +95,7 @@ class FileDiscovery:
         now = self._now()
         with _collector_paused(), self._walk() as (walk, root):
             content = _Content(walk)
-            for day, handle in walk.days(root):
-                content.read(day, handle)
+            walk.go_down(_TOP, root, self._names.root, content.read)
             content.clips.sort(key=attrgetter("name.taken_at", "path"))
             pairing = pair(content.clips, content.snapshots, self._snapshot_window_s)
             recordings = tuple(
@@ -111,18 +111,14 @@ class FileDiscovery:
         return Discovery(recordings, pairing.orphans, dict(walk.ignored), tuple(sorted(content.leftovers)), incomplete)
 
     def scan_leftovers(self) -> tuple[PurePosixPath, ...]:
-        """Every `.part` and `.gone` of any archiverd in the date directories, by name alone, sorted.
-
-        Looks also below one more directory at the top (`archived/YYYY/MM/DD`).
+        """Every `.part` and `.gone` of any archiverd in the directories of recordings, by name alone, sorted.
 
         Raises: StartupError where the root itself cannot be opened and listed.
         """
-        leftovers: list[PurePosixPath] = []
         with self._walk() as (walk, root):
-            for day, handle in walk.days_below_top(root):
-                files = (entry.name for entry in walk.entries(day, handle) if _is_file(entry))
-                leftovers.extend(day / name for name in files if kind_of(name) in _LEFTOVERS)
-        return tuple(sorted(leftovers))
+            content = _Content(walk)
+            walk.go_down(_TOP, root, self._names.root, content.read_leftovers)
+        return tuple(sorted(content.leftovers))
 
     @contextmanager
     def _walk(self) -> Iterator[tuple[_Walk, int]]:
@@ -142,7 +138,7 @@ class FileDiscovery:
 
 
 class _Content:
-    """What the date directories hold, gathered one by one."""
+    """What the directories hold, gathered one by one."""
 
     def __init__(self, walk: _Walk) -> None:
         self._walk = walk
@@ -151,33 +147,59 @@ class _Content:
         self.leftovers: list[PurePosixPath] = []
         self._keeps: set[PurePosixPath] = set()
 
-    def read(self, day: PurePosixPath, handle: int) -> None:
-        for entry in self._walk.entries(day, handle):
+    def read(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
+        below: list[_Below] = []
+        parse = folder.parse
+        at_top = not where.parts
+        for entry in self._walk.entries(where, handle):
             filename = entry.name
-            name = parse_clip_name(filename)
-            if isinstance(name, NotAClip):
-                self._take_other(day, entry, name)
+            if at_top and is_own_at_top(filename):
                 continue
-            status = self._walk.status(day, entry)
+            name = parse(filename)
+            if isinstance(name, NotAClip):
+                below += self._take_other(where, entry, folder, name)
+                continue
+            status = self._walk.status(where, entry)
             if status is None:
                 continue
             if not stat.S_ISREG(status.st_mode):
                 self._walk.ignored[_reason_by_type(status.st_mode)] += 1
                 continue
-            file = FoundFile(day / filename, Fingerprint.of(status), name)
+            file = FoundFile(where / filename, Fingerprint.of(status), name)
             (self.snapshots if is_snapshot_name(filename) else self.clips).append(file)
+        return below
 
-    def _take_other(self, day: PurePosixPath, entry: os.DirEntry[str], name: NotAClip) -> None:
-        kind = kind_of(entry.name)
-        if kind is FileKind.KEEP:  # of whatever type: a doubtful protection protects
-            self._keeps.add(day / (entry.name[: -len("keep")] + "keep"))
-            return
+    def read_leftovers(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
+        below: list[_Below] = []
+        for entry in self._walk.entries(where, handle):
+            if folder.holds_files and kind_of(entry.name) in _LEFTOVERS and _is_file(entry):
+                self.leftovers.append(where / entry.name)
+            elif (deeper := _below(entry, folder)) is not None:
+                below.append((entry.name, deeper))
+        return below
+
+    def _take_other(
+        self, where: PurePosixPath, entry: os.DirEntry[str], folder: Folder, name: NotAClip
+    ) -> Iterable[_Below]:
+        """Account for what is no clip; the directory to go down to, where it is one."""
+        kind = folder.kind(entry.name)
+        if folder.holds_files and is_keep_name(entry.name):  # of whatever type: a doubtful protection protects
+            self._keeps.add(where / (entry.name[: -len("keep")] + "keep"))
+        if kind is FileKind.KEEP:
+            return ()
         if not _is_file(entry):
-            self._walk.pass_over_other_type(day, entry, Ignored.DIRECTORY)
+            deeper = _below(entry, folder)
+            if deeper is not None:
+                return ((entry.name, deeper),)
+            as_directory = Ignored.OTHER_DIRECTORY if folder.holds_directories else Ignored.DIRECTORY
+            self._walk.pass_over_other_type(where, entry, as_directory)
+        elif not folder.holds_files:
+            self._walk.ignored[Ignored.OUTSIDE] += 1
         elif kind in _LEFTOVERS:
-            self.leftovers.append(day / entry.name)
+            self.leftovers.append(where / entry.name)
         else:
             self._walk.ignored[Ignored.IMPOSSIBLE if name.impossible_date else Ignored.FOREIGN] += 1
+        return ()
 
     def is_protected(self, clip: PurePosixPath) -> bool:
         return bool(self._keeps) and clip.with_name(keep_name(clip.name)) in self._keeps
@@ -193,31 +215,12 @@ class _Walk:
         self.ignored: Counter[str] = Counter()
         self.unreadable: set[PurePosixPath] = set()
 
-    def days(
-        self, handle: int, above: PurePosixPath = _TOP, parts: tuple[str, ...] = ()
-    ) -> Iterator[tuple[PurePosixPath, int]]:
-        """Each date directory with a handle that is open for this turn, oldest first.
-
-        `handle` is the open directory `above`/`parts`, `parts` what there is of the date so far.
-        """
-        here = above.joinpath(*parts)
-        if len(parts) == 3:
-            yield here, handle
-            return
-        for name in self._date_names(here, handle, parts):
-            with self._opened(handle, here / name) as deeper:
-                if deeper is not None:
-                    yield from self.days(deeper, above, (*parts, name))
-
-    def days_below_top(self, root: int) -> Iterator[tuple[PurePosixPath, int]]:
-        """As `days`, and those below each other directory at the top."""
-        yield from self.days(root)
-        for entry in list(self.entries(_TOP, root)):
-            if _may_be_date((entry.name,)) or not _is_directory(entry):
-                continue
-            with self._opened(root, _TOP / entry.name, expected=False) as handle:
-                if handle is not None:
-                    yield from self.days(handle, _TOP / entry.name)
+    def go_down(self, where: PurePosixPath, handle: int, folder: Folder, read: _Read) -> None:
+        """Have `read` look at the open directory `where`, then at each one below it that it names, by name."""
+        for name, deeper in sorted(read(where, handle, folder), key=itemgetter(0)):
+            with self._opened(handle, where / name) as below:
+                if below is not None:
+                    self.go_down(where / name, below, deeper, read)
 
     def entries(self, where: PurePosixPath, handle: int) -> Iterator[os.DirEntry[str]]:
         """The entries of the open directory `where`; one that cannot be listed to its end is accounted for."""
@@ -247,27 +250,13 @@ class _Walk:
         reason = _reason_by_type(status.st_mode)
         self.ignored[as_directory if reason is Ignored.DIRECTORY else reason] += 1
 
-    def _date_names(self, where: PurePosixPath, handle: int, parts: tuple[str, ...]) -> list[str]:
-        names = []
-        at_top = not where.parts
-        for entry in self.entries(where, handle):
-            if at_top and (entry.name in _OWN_AT_TOP or entry.name.startswith(_OWN_LOG)):
-                continue
-            if _is_file(entry):
-                self.ignored[Ignored.OUTSIDE] += 1
-            elif _may_be_date((*parts, entry.name)) and _is_directory(entry):
-                names.append(entry.name)
-            else:
-                self.pass_over_other_type(where, entry, Ignored.NOT_A_DATE)
-        return sorted(names)
-
     @contextmanager
-    def _opened(self, parent: int, path: PurePosixPath, *, expected: bool = True) -> Iterator[int | None]:
+    def _opened(self, parent: int, path: PurePosixPath) -> Iterator[int | None]:
         """A handle of `path` in the open directory `parent`; None where there is nothing to be looked at."""
         try:
             handle = open_directory(parent, path.name)
         except OSError as error:
-            self._cannot_open(path, error, expected)
+            self._cannot_open(path, error)
             yield None
             return
         try:
@@ -282,17 +271,13 @@ class _Walk:
             self._cannot_read(path, error)
             return False
 
-    def _cannot_open(self, path: PurePosixPath, error: OSError, expected: bool) -> None:
+    def _cannot_open(self, path: PurePosixPath, error: OSError) -> None:
         if error.errno in _VANISHED:
             return
         if error.errno in _REPLACED:
             self.ignored[Ignored.REPLACED] += 1
             return
-        if expected:
-            self._cannot_read(path, error)
-            return
-        # Directories of others (lost+found) are no business of ours, and often closed to us.
-        log.debug("did not look into %s: %s", printable(self._root / path), error.strerror)
+        self._cannot_read(path, error)
 
     def _cannot_read(self, path: PurePosixPath, error: OSError) -> None:
         if path not in self.unreadable:
@@ -320,9 +305,10 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _may_be_date(parts: tuple[str, ...]) -> bool:
-    """Whether a date directory may be, or stand below, these parts."""
-    return is_date_directory((*parts, *_FIRST_OF_YEAR[len(parts) :]))
+def _below(entry: os.DirEntry[str], folder: Folder) -> Folder | None:
+    """The directory that an entry of `folder` is, where recordings may stand in or below it."""
+    deeper = folder.enter(entry.name) if folder.holds_directories else None
+    return deeper if deeper is not None and _is_directory(entry) else None
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -210,7 +210,7 @@ class FileManager:
 
         From the source tree that is `origin` itself, from the archive `archived/<origin>`.
         """
-        wanted = origin if tree is Tree.SOURCE else PurePosixPath("archived") / origin
+        wanted = origin if tree is Tree.SOURCE else PurePosixPath(naming.RETIRED) / origin
         return self.move(Place(tree, aside), Place(Tree.TRASH, wanted), job, stop)
 
     # -- moving -------------------------------------------------------------------------------------------

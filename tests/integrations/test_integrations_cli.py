@@ -46,12 +46,12 @@ def test_what_needs_no_work_loads_nothing_heavy(arguments: tuple[str, ...]) -> N
     assert loaded & {"rich", "pydantic", "sqlite3", "subprocess", "watchdog", "archiverd.pipeline"} == set()
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "list", "why", "config"])
+@pytest.mark.parametrize("verb", ["run", "discover", "status", "list", "why", "config"])
 def test_help_knows_each_verb(verb: str) -> None:
     assert re.search(rf"^  {verb}  ", archiverd("--help", config=None).out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "list", "why"])
+@pytest.mark.parametrize("verb", ["run", "discover", "status", "list", "why"])
 def test_help_of_a_verb_gives_an_example(verb: str) -> None:
     assert f"\n    archiverd {verb} " in archiverd(verb, "--help", config=None).out
 

@@ -18,21 +18,25 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.errors import StartupError
-from archiverd.policy.model import ClipName, Discovery, Fingerprint
+from archiverd.policy.model import ClipName, Discovery, Fingerprint, Tree
+from archiverd.policy.name_patterns import CANONICAL, NamePatterns, compile_names
+from archiverd.policy.naming import keep_name
 from archiverd.storage.discovery import FileDiscovery, Ignored
 
 NOW = datetime(2026, 7, 2, 8, 0, 0).timestamp()
 WRITTEN = datetime(2026, 7, 1, 12, 1, 0).timestamp()
 DAY = "2026/07/01"
 CLIP = f"{DAY}/REO_Front_20260701120000.mp4"
+PART = ".archiverd-1f2e3d4c-42.part"
+GONE = ".archiverd-43.gone"
 
 
-def discovery(root: Path, *exclude: Path) -> FileDiscovery:
-    return FileDiscovery(root, exclude=exclude, snapshot_window_s=60.0, now=lambda: NOW)
+def discovery(root: Path, *exclude: Path, names: NamePatterns = CANONICAL) -> FileDiscovery:
+    return FileDiscovery(root, names=names, exclude=exclude, snapshot_window_s=60.0, now=lambda: NOW)
 
 
-def scan(root: Path, *exclude: Path) -> Discovery:
-    return discovery(root, *exclude).scan()
+def scan(root: Path, *exclude: Path, names: NamePatterns = CANONICAL) -> Discovery:
+    return discovery(root, *exclude, names=names).scan()
 
 
 def put(root: Path, path: str, content: bytes = b"film") -> Path:
@@ -197,12 +201,12 @@ def test_odd_name_survives(tmp_path: Path, filename: str) -> None:
         ("2026/07/x_20260701120000.mp4", Ignored.OUTSIDE),
         ("2026/07/02", Ignored.OUTSIDE),
         ("2026/.archiverd-root", Ignored.OUTSIDE),
-        ("other/x_20260701120000.mp4", Ignored.NOT_A_DATE),
-        ("2026/7/1/x_20260701120000.mp4", Ignored.NOT_A_DATE),
-        ("2026/13/01/x_20260701120000.mp4", Ignored.NOT_A_DATE),
-        ("2026/02/31/x_20260231120000.mp4", Ignored.NOT_A_DATE),
-        ("20260/07/01/x_20260701120000.mp4", Ignored.NOT_A_DATE),
-        ("2026/archived/x_20260701120000.mp4", Ignored.NOT_A_DATE),
+        ("other/x_20260701120000.mp4", Ignored.OTHER_DIRECTORY),
+        ("2026/7/1/x_20260701120000.mp4", Ignored.OTHER_DIRECTORY),
+        ("2026/13/01/x_20260701120000.mp4", Ignored.OTHER_DIRECTORY),
+        ("2026/02/31/x_20260231120000.mp4", Ignored.OTHER_DIRECTORY),
+        ("20260/07/01/x_20260701120000.mp4", Ignored.OTHER_DIRECTORY),
+        ("2026/archived/x_20260701120000.mp4", Ignored.OTHER_DIRECTORY),
         (f"{DAY}/REO_Front_20260701120001.mp4/x_20260701120000.mp4", Ignored.DIRECTORY),
         (f"{DAY}/more/x_20260701120000.mp4", Ignored.DIRECTORY),
     ],
@@ -333,6 +337,104 @@ def test_garbage_collection_is_left_as_it_was(tmp_path: Path, running: bool, exi
         gc.enable()
 
 
+# ---- other makes, and patterns of one's own
+
+MAKES = compile_names(("dahua", "hikvision", "reolink"))
+DAHUA_HOUR = "garden/AMC01/2026-07-01/001/dav/12"
+DAHUA_CLIP = f"{DAHUA_HOUR}/12.00.00-12.00.30[M][0@0][0].mp4"
+DAHUA_PICTURE = "garden/AMC01/2026-07-01/001/jpg/12/00/05[M][0@0][0].jpg"
+HIKVISION_CLIP = "NVR/Camera 01/192.168.1.64_01_20260701120000383_MOTION_DETECTION.mp4"
+HIKVISION_PICTURE = "NVR/Camera 01/192.168.1.64_01_20260701120003120_MOTION_DETECTION.jpg"
+
+
+def test_three_makes_in_one_tree_are_found_with_their_snapshots(tmp_path: Path) -> None:
+    for path in (CLIP, f"{DAY}/REO_Front_20260701120002.jpg", DAHUA_CLIP, DAHUA_PICTURE, HIKVISION_CLIP):
+        put(tmp_path, path)
+    put(tmp_path, HIKVISION_PICTURE)
+    found = scan(tmp_path, names=MAKES)
+    told = [
+        (str(one.clip.path), one.clip.name.camera, [str(snapshot.path) for snapshot in one.snapshots], one.doubts)
+        for one in found.recordings
+    ]
+    assert told == [
+        (CLIP, "Front", [f"{DAY}/REO_Front_20260701120002.jpg"], ()),
+        (HIKVISION_CLIP, "192.168.1.64_01", [HIKVISION_PICTURE], ()),
+        (DAHUA_CLIP, "garden_AMC01_001", [DAHUA_PICTURE], ()),
+    ]
+    assert {one.clip.name.taken_at for one in found.recordings} == {datetime(2026, 7, 1, 12)}
+    assert (dict(found.ignored), found.orphans, found.incomplete) == ({}, (), False)
+
+
+def test_other_makes_are_left_alone_where_they_are_not_named(tmp_path: Path) -> None:
+    for path in (CLIP, DAHUA_CLIP, HIKVISION_CLIP, "10.0.0.5_01_20260701120000383_TIMING.jpg"):
+        put(tmp_path, path)
+    found = scan(tmp_path)
+    assert (clips(found), dict(found.ignored)) == ([CLIP], {Ignored.OTHER_DIRECTORY: 2, Ignored.OUTSIDE: 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (f"{DAHUA_HOUR}/12.00.00-12.00.30[M][0@0][0].idx", Ignored.FOREIGN),
+        (f"{DAHUA_HOUR}/12.00.31-12.00.40[M][0@0][0].mp4_", Ignored.FOREIGN),
+        (f"{DAHUA_HOUR}/12.00.61-12.00.40[M][0@0][0].mp4", Ignored.IMPOSSIBLE),
+        (f"{DAHUA_HOUR}/more/x.mp4", Ignored.DIRECTORY),
+        ("garden/AMC01/2026-07-01/001/x.mp4", Ignored.OUTSIDE),
+        ("garden/AMC01/2026-07-01/001/idx/x.mp4", Ignored.OTHER_DIRECTORY),
+        ("garden/AMC01/2026-02-30/001/dav/12/12.00.00-12.00.30[M][0@0][0].mp4", Ignored.OTHER_DIRECTORY),
+        ("garden/AMC01/DVRWorkDirectory", Ignored.FOREIGN),  # recorders' exports may stand there
+        (".Trash-0/AMC01/2026-07-01/001/dav/12/12.00.00-12.00.30[M][0@0][0].mp4", Ignored.OTHER_DIRECTORY),
+        ("lost+found/2026-07-01/001/dav/12/12.00.00-12.00.30[M][0@0][0].mp4", Ignored.OTHER_DIRECTORY),
+    ],
+)
+def test_what_is_not_of_the_make_is_left_alone_and_counted(tmp_path: Path, path: str, reason: Ignored) -> None:
+    put(tmp_path, DAHUA_CLIP)
+    put(tmp_path, path)
+    found = scan(tmp_path, names=compile_names(("dahua",)))
+    assert (clips(found), dict(found.ignored)) == ([DAHUA_CLIP], {reason: 1})
+
+
+def test_trees_of_ours_are_no_directories_of_a_camera(tmp_path: Path) -> None:
+    for tree in ("archived", ".deleted", ".archiverd", "elsewhere"):
+        put(tmp_path, f"{tree}/2026-07-01/001/dav/12/12.00.00-12.00.30[M][0@0][0].mp4")
+    found = scan(tmp_path, tmp_path / "elsewhere", names=MAKES)
+    assert (clips(found), dict(found.ignored)) == ([], {})
+
+
+@pytest.mark.parametrize("keep", ["12.00.00-12.00.30[M][0@0][0].keep", "12.00.00-12.00.30[M][0@0][0].KEEP"])
+def test_keep_protects_a_clip_of_any_make(tmp_path: Path, keep: str) -> None:
+    put(tmp_path, DAHUA_CLIP)
+    put(tmp_path, f"{DAHUA_HOUR}/{keep}", b"")
+    found = scan(tmp_path, names=MAKES)
+    assert (found.recordings[0].protected, dict(found.ignored)) == (True, {})
+
+
+def test_keep_that_was_shortened_protects_though_its_stem_fits_no_pattern(tmp_path: Path) -> None:
+    names = compile_names((r"(?P<stamp>\d{14})_(?P<camera>x+)_end",))
+    clip = PurePosixPath(f"20260701120000_{'x' * 232}_end.mp4")
+    put(tmp_path, str(clip))
+    put(tmp_path, keep_name(clip.name), b"")
+    assert len(clip.name) == 255
+    assert scan(tmp_path, names=names).recordings[0].protected
+
+
+def test_directory_that_holds_files_and_directories_is_read_and_gone_down(tmp_path: Path) -> None:
+    names = compile_names((r"(?P<camera>.+)_(?P<stamp>\d{14})", r"(?P<camera>.+)/(?P<stamp>\d{14})"))
+    paths = ["a/20260701120000.mp4", "b_20260701120001.mp4", "c/20260701120002.mp4"]
+    for path in (*paths, "c/more/20260701120003.mp4", "notes.txt"):
+        put(tmp_path, path)
+    found = scan(tmp_path, names=names)
+    assert (clips(found), dict(found.ignored)) == (paths, {Ignored.DIRECTORY: 1, Ignored.FOREIGN: 1})
+
+
+def test_leftovers_are_listed_in_the_directories_of_every_make(tmp_path: Path) -> None:
+    for path in (f"{DAHUA_HOUR}/{GONE}", f"NVR/{GONE}", GONE, f"garden/AMC01/2026-07-01/001/{GONE}", f"{DAY}/{GONE}"):
+        put(tmp_path, path)
+    expected = (GONE, f"{DAY}/{GONE}", f"NVR/{GONE}", f"{DAHUA_HOUR}/{GONE}")
+    found = discovery(tmp_path, names=MAKES)
+    assert found.scan_leftovers() == found.scan().leftovers == tuple(sorted(map(PurePosixPath, expected)))
+
+
 OWN_AT_TOP = [".archiverd-root", "archiver.log", "archiver.log.1", "archiver.log.2.gz"]
 OWN_DIRECTORIES = [".archiverd", "archived", ".deleted"]
 
@@ -379,10 +481,6 @@ def test_root_among_the_excluded_is_scanned(tmp_path: Path) -> None:
     assert clips(scan(tmp_path, tmp_path, tmp_path / "missing")) == [CLIP]
 
 
-PART = ".archiverd-1f2e3d4c-42.part"
-GONE = ".archiverd-43.gone"
-
-
 def test_leftovers_are_told_and_not_counted_as_foreign(tmp_path: Path) -> None:
     put(tmp_path, f"{DAY}/{PART}")
     put(tmp_path, f"2026/06/30/{GONE}")
@@ -397,7 +495,9 @@ def test_leftovers_are_told_and_not_counted_as_foreign(tmp_path: Path) -> None:
         (f"{DAY}/{PART}", True),
         (f"{DAY}/{GONE}", True),
         (f"archived/{DAY}/{PART}", True),
-        (f"any/{DAY}/{GONE}", True),
+        (f"archived/{DAY}/{GONE}", True),
+        (f"archived/{PART}", False),
+        (f"any/{DAY}/{GONE}", False),
         (f"2026/{PART}", False),
         (PART, False),
         (f"a/b/{DAY}/{PART}", False),
@@ -407,10 +507,10 @@ def test_leftovers_are_told_and_not_counted_as_foreign(tmp_path: Path) -> None:
         (f"{DAY}/{PART}/directory", False),
     ],
 )
-def test_leftovers_are_listed_also_below_one_more_directory(tmp_path: Path, path: str, listed: bool) -> None:
+def test_leftovers_in_the_trash_are_listed_also_among_retired_archives(tmp_path: Path, path: str, listed: bool) -> None:
     put(tmp_path, CLIP)
     put(tmp_path, path)
-    found = discovery(tmp_path, tmp_path / "excluded").scan_leftovers()
+    found = discovery(tmp_path, tmp_path / "excluded", names=CANONICAL.in_tree(Tree.TRASH)).scan_leftovers()
     assert found == ((PurePosixPath(path),) if listed else ())
 
 
@@ -520,7 +620,7 @@ def test_unreadable_directory_of_others_at_the_top_is_no_warning(tmp_path: Path)
     put(tmp_path, CLIP)
     (tmp_path / "lost+found").mkdir()
     done = scan_elsewhere(*UNPRIVILEGED, root=tmp_path, closing="lost+found", modes=["000"])
-    assert json.loads(done.stdout) == [[CLIP], {"not a date directory": 1}, False]
+    assert json.loads(done.stdout) == [[CLIP], {"directory of something else": 1}, False]
     assert done.stderr == ""
 
 

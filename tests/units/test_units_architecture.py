@@ -28,6 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal"}),
     frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "mender", "owner"}),
+    frozenset({"examiner"}),
     frozenset({"pipeline"}),
     frozenset({"options"}),
     frozenset({"cli"}),

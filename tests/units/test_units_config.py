@@ -32,6 +32,7 @@ from archiverd.config import (
     show,
 )
 from archiverd.errors import ConfigError, Problem
+from archiverd.policy.name_patterns import CANONICAL
 
 DAY_S = 86400
 REFERENCE = Path(__file__).parents[2] / "docs" / "ref" / "config.md"
@@ -106,6 +107,8 @@ def test_defaults_hang_on_the_directory(tmp_path: Path) -> None:
         ('max_size = "none"', "max_size", None),
         ('group = "root"', "group", "root"),
         ('log_file = "/var/log/archiver.log"', "log_file", Path("/var/log/archiver.log")),
+        ('names = ["dahua", "reolink"]', "names", ("dahua", "reolink")),
+        ("names = ['(?P<camera>.+)_(?P<stamp>\\d{14})']", "names", (r"(?P<camera>.+)_(?P<stamp>\d{14})",)),
     ],
 )
 def test_value_in_the_file_is_read(write: Callable[[str], Path], text: str, key: str, value: object) -> None:
@@ -179,6 +182,17 @@ def test_option_is_read_as_typed(key: str, typed: object, value: object) -> None
         ('group = "a\\u0000b"', "group", 'there is no group "a\\u0000b" on this machine'),
         ("group = 0", "group", "write the name of a group"),
         ('group = ""', "group", "write the name of a group"),
+        ('names = "reolink"', "names", 'write a list of texts, for instance ["reolink"]'),
+        ("names = [1]", "names", 'write a list of texts, for instance ["reolink"]'),
+        ("names = []", "names", "is empty; name a make (reolink, hikvision, dahua) or a pattern"),
+        (
+            "names = ['reolink', '(?P<camera>.+)']",
+            "names",
+            (
+                'element 2, "(?P<camera>.+)": the time is not complete: date and time missing; '
+                "give a stamp, or date and time"
+            ),
+        ),
         ('output = "archived"', "output", '"archived" is relative; write an absolute path'),
         ('output = "~/archived"', "output", '"~/archived" is relative; write an absolute path'),
         ('output = ""', "output", 'write a path as text, for instance "/camera"'),
@@ -227,6 +241,11 @@ def test_config_from_python_takes_plain_numbers(values: dict[str, Any], key: str
 def test_config_from_python_refuses_what_is_not_of_its_types(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Config(**values)
+
+
+def test_patterns_are_those_of_the_names() -> None:
+    assert Config().patterns == CANONICAL
+    assert {pattern.element for pattern in Config(names=("dahua",)).patterns.patterns} == {"dahua"}
 
 
 @pytest.mark.parametrize(
@@ -538,6 +557,7 @@ def test_show_names_every_key_of_the_file_with_value_and_source(write: Callable[
     assert shown["quality"] == ('"none"', DEFAULT)
     assert shown["file_mode"] == ('"0640"', DEFAULT)
     assert shown["idle_io"] == ("true", DEFAULT)
+    assert shown["names"] == ('["reolink"]', DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -576,6 +596,7 @@ valid_options = st.fixed_dictionaries(
         "idle_io": st.booleans(),
         "file_mode": st.integers(0, 0o177).map(lambda mode: f"{0o600 | mode:04o}"),
         "group": st.sampled_from([entry.gr_name for entry in grp.getgrall()]),
+        "names": st.lists(st.sampled_from(["dahua", r'(?P<camera>["\\\n].+)_(?P<stamp>\d{14})']), min_size=1),
     },
 )
 
@@ -607,6 +628,7 @@ def test_as_json_holds_what_show_holds(write: Callable[[str], Path]) -> None:
     assert told["settings"]["nice"] == {"value": 5, "source": str(file)}
     assert told["settings"]["max_size"] == {"value": None, "source": DEFAULT}
     assert told["settings"]["delete"] == {"value": False, "source": DEFAULT}
+    assert told["settings"]["names"] == {"value": ["reolink"], "source": DEFAULT}
 
 
 # --- whatever the file holds ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiverd.policy.model import ClipName
+from archiverd.policy.name_patterns import CANONICAL
 from archiverd.policy.naming import (
     FileKind,
     NotAClip,
@@ -20,7 +21,6 @@ from archiverd.policy.naming import (
     archive_path,
     doubts,
     gone_name,
-    is_date_directory,
     is_snapshot_name,
     keep_name,
     kind_of,
@@ -206,7 +206,8 @@ def test_snapshot_is_known_by_the_extension(filename: str, snapshot: bool) -> No
     ],
 )
 def test_date_directory_is_a_real_date_in_4_2_2_digits(parts: tuple[str, ...], expected: bool) -> None:
-    assert is_date_directory(parts) is expected
+    folder = CANONICAL.folder(parts)
+    assert (folder is not None and folder.holds_files) is expected
 
 
 def test_part_name_tells_catalog_and_job() -> None:

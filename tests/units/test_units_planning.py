@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from archiverd.policy.admission import Patience
 from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Recording, State
+from archiverd.policy.name_patterns import compile_names
 from archiverd.policy.planning import Action, Manner, Orphan, Planned, RunPlan, plan_run
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, name_of, recording, snapshot_of
 
@@ -175,6 +176,10 @@ def test_vanished_is_what_should_be_there_and_is_not(state: State) -> None:
 @pytest.mark.parametrize("mark", [MARK, REPLACED], ids=["the same", "another upload"])
 def test_nothing_vanished_where_its_name_stands(mark: Fingerprint) -> None:
     assert plan([found(mark=mark)], [WAITING]).vanished == ()
+
+
+def test_nothing_vanished_where_the_names_do_not_fit_it_any_more() -> None:
+    assert plan([], [WAITING, QUARANTINED], replace(MANNER, names=compile_names(("dahua",)))).vanished == ()
 
 
 def test_nothing_vanished_where_not_everything_was_read() -> None:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from archiverd import reports
 from archiverd.policy.admission import Patience
+from archiverd.policy.explanation import Answer, Explanation, Mark, Step
 from archiverd.policy.model import (
     ArchiveKind,
     Discovery,
@@ -30,6 +31,7 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
+from archiverd.policy.name_patterns import CANONICAL
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Orphan, RunPlan, plan_run
 from archiverd.storage.catalog import Catalog
@@ -385,6 +387,11 @@ def test_recording_as_json_holds_hostile_names() -> None:
     ]
 
 
+def unknown_lines(path: Path) -> list[str]:
+    """What is said of a file in a date directory."""
+    return reports.unknown_lines(path, CANONICAL, PurePosixPath("2026/06/30", path.name))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -414,12 +421,12 @@ def test_recording_as_json_holds_hostile_names() -> None:
 )
 def test_unknown_file_is_told_apart(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / name).touch()
-    assert reports.unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", f"  {words}"]
+    assert unknown_lines(tmp_path / name) == [f"{tmp_path / name}: not in the catalog", f"  {words}"]
 
 
 def test_unknown_file_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     path = tmp_path / "front_20260630081500.mp4"
-    assert reports.unknown_lines(path) == [f"{path}: not in the catalog", "  There is no such file either."]
+    assert unknown_lines(path) == [f"{path}: not in the catalog", "  There is no such file either."]
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling symlink"])
@@ -429,13 +436,107 @@ def test_unknown_recording_that_stands_is_looked_at_by_the_next_run(tmp_path: Pa
         path.touch()
     else:
         path.symlink_to("nowhere")
-    assert reports.unknown_lines(path)[1].startswith("  Its name is that of a recording. The next run looks at it")
+    assert unknown_lines(path)[1] == "  Its name is that of a recording. The next run looks at it."
+
+
+def test_unknown_recording_where_no_recordings_lie_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "front_20260630081500.mp4"
+    path.touch()
+    lines = reports.unknown_lines(path, CANONICAL, PurePosixPath(path.name))
+    assert lines[1].startswith("  It is not a recording: it lies where no recordings do: they are YYYY/MM/DD/")
 
 
 def test_unknown_hostile_name_stays_text(tmp_path: Path) -> None:
-    lines = reports.unknown_lines(tmp_path / HOSTILE_PATH.name)
+    lines = unknown_lines(tmp_path / HOSTILE_PATH.name)
     assert SHOWN in lines[0]
     assert_harmless(lines)
+
+
+# ---- what stands in the source tree
+
+
+STANDING = Discovery(
+    (
+        found(HOSTILE_PATH, snapshots=(snapshot_of(),), protected=True, doubts=(HOSTILE_REASON,)),
+        found(PATH),
+    ),
+    (snapshot_of(HOSTILE_PATH),),
+    {"symlink": 2, "foreign name": 1},
+    (HOSTILE_PATH.with_name(".archiverd-1f.gone"),),
+    incomplete=True,
+)
+
+
+def test_discovery_table_has_a_line_for_each_recording() -> None:
+    first, second = cells(reports.discovery_table(STANDING))
+    shown = ["2026-06-30 08:15:00", SHOWN, "1000 B", "1", "yes", SHOWN_PATH, SHOWN_REASON]
+    assert first == shown
+    assert second == ["2026-06-30 08:15:00", "front", "1000 B", str(PATH)]
+
+
+def test_discovery_lines_count_what_there_is_and_what_is_left_alone() -> None:
+    lines = reports.discovery_lines(STANDING)
+    assert_harmless(lines)
+    assert lines == [
+        "Recordings: 2 of 2 cameras, 2.0 KiB, 1 snapshots",
+        f"Snapshot without a recording: {SHOWN_PATH.removesuffix('mp4')}jpg",
+        "Left by a job: 2026/06/30/.archiverd-1f.gone",
+        "Left alone, foreign name: 1",
+        "Left alone, symlink: 2",
+        "Not everything could be read: what is missing here may still be there.",
+    ]
+
+
+def test_discovery_lists_ten_orphans_and_counts_the_others() -> None:
+    orphans = tuple(snapshot_of(PATH.with_stem(f"front_202606300815{second:02}")) for second in range(13))
+    lines = reports.discovery_lines(Discovery((), orphans, {}, ()))
+    assert len(lines) == 12
+    assert lines[-1] == "and 3 more snapshots without a recording"
+
+
+def test_discovery_as_json_holds_everything() -> None:
+    told = through_json(reports.discovery_json(STANDING))
+    assert told == {
+        "recordings": [
+            {
+                "path": SHOWN_PATH, "camera": SHOWN, "taken_at": "2026-06-30T08:15:00", "bytes": 1000,
+                "snapshots": [str(PATH.with_suffix(".jpg"))], "protected": True, "doubts": [HOSTILE_REASON],
+            },
+            {
+                "path": str(PATH), "camera": "front", "taken_at": "2026-06-30T08:15:00", "bytes": 1000,
+                "snapshots": [], "protected": False, "doubts": [],
+            },
+        ],
+        "orphans": [f"{SHOWN_PATH.removesuffix('mp4')}jpg"],
+        "leftovers": ["2026/06/30/.archiverd-1f.gone"],
+        "ignored": {"foreign name": 1, "symlink": 2},
+        "incomplete": True,
+    }  # fmt: skip
+
+
+EXPLAINED = Explanation(
+    f"/camera/{HOSTILE}", Answer.NEITHER, (Step(Mark.YES, "is"), Step(Mark.NOTE, HOSTILE), Step(Mark.NO, "is not"))
+)
+
+
+def test_explanation_lines_mark_each_step_and_end_with_the_answer() -> None:
+    lines = reports.explanation_lines(EXPLAINED)
+    assert_harmless(lines)
+    assert lines == [
+        f"/camera/{SHOWN}", "  + is", f"    {SHOWN}", "  - is not", "  = It is neither a recording nor a snapshot."
+    ]  # fmt: skip
+
+
+def test_explanation_as_json_holds_its_steps() -> None:
+    assert through_json(reports.explanation_json(EXPLAINED)) == {
+        "path": f"/camera/{SHOWN}",
+        "answer": "neither",
+        "steps": [
+            {"mark": "yes", "words": "is"},
+            {"mark": "note", "words": SHOWN},
+            {"mark": "no", "words": "is not"},
+        ],
+    }
 
 
 # ---- status
