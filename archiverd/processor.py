@@ -41,7 +41,7 @@ from archiverd.policy.clip_info import select
 from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
-from archiverd.policy.verdict import Evidence, Ruling, grown, verdict
+from archiverd.policy.verdict import Evidence, Ruling, grown, source_frames, verdict
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.file_manager import writers
 from archiverd.workbench import TAG, Workbench, outcome
@@ -231,9 +231,12 @@ class FileProcessor:
             encoded_audio=bool(source.selection.encoded_audio),
             on_position=self._bench.show(source),
         )
-        if not decoded.error:
+        if decoded.error:
+            return f"it does not decode strictly: {decoded.error}"
+        check = source_frames(decoded.frames, source.declared_frames)
+        if check.holds:
             raise failure
-        return f"it does not decode strictly: {decoded.error}"
+        return str(check)
 
     def _evidence(self, source: Source, source_frames: int, target: int) -> Evidence:
         return self._bench.verifier.evidence(
