@@ -214,7 +214,8 @@ class FileProcessor:
         ruled = verdict(evidence)
         match ruled.ruling:
             case Ruling.REJECT:
-                raise VerificationFailed(f"the output is not proven: {ruled.reason}")
+                failure = VerificationFailed(f"the output is not proven: {ruled.reason}")
+                return self._verbatim(source, sha256, target, self._excuse(source, failure))
             case Ruling.VERBATIM:
                 return self._verbatim(source, sha256, target, ruled.reason)
             case Ruling.ARCHIVE:
@@ -223,8 +224,8 @@ class FileProcessor:
                     tuple(str(check) for check in ruled.checks), transcoded.elapsed_s, self._bench.clock() - began,
                 )  # fmt: skip
 
-    def _excuse(self, source: Source, failure: TranscodeFailed) -> str:
-        """Why the source itself makes its transcode fail. Raises: the failure, where the source is sound."""
+    def _excuse(self, source: Source, failure: TranscodeFailed | VerificationFailed) -> str:
+        """Why the source itself is to blame for a failure. Raises: the failure, where the source is sound."""
         self._bench.display.stage("examining the source")
         decoded = self._bench.transcoder.decode(
             source.handle,
