@@ -109,7 +109,7 @@ class Tree:
         folder = self.folder / which
         lines = (folder / "strace").read_text(errors="surrogateescape").replace(str(folder), "/tree").splitlines()
         calls = [re.sub(r"^\d+ +| *<unfinished.*|\) += .*", "", line) for line in lines]
-        return [re.sub(r"\.archiverd-[0-9a-f-]+|\d+", "N", call) for call in calls if "resumed>" not in call]
+        return [re.sub(r"\.archiverd-[0-9a-f-]+|\b\d+\b", "N", call) for call in calls if "resumed>" not in call]
 
     def outcome(self, path: str) -> tuple[str, str]:
         (found,) = ((o["result"], o["reason"]) for o in self.told["run"]["outcomes"] if o["path"] == path)
