@@ -214,8 +214,8 @@ class FileProcessor:
         ruled = verdict(evidence)
         match ruled.ruling:
             case Ruling.REJECT:
-                failure = VerificationFailed(f"the output is not proven: {ruled.reason}")
-                return self._verbatim(source, sha256, target, self._excuse(source, failure))
+                rejected = VerificationFailed(f"the output is not proven: {ruled.reason}")
+                return self._verbatim(source, sha256, target, self._excuse(source, rejected))
             case Ruling.VERBATIM:
                 return self._verbatim(source, sha256, target, ruled.reason)
             case Ruling.ARCHIVE:
