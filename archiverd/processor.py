@@ -41,7 +41,7 @@ from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording,
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
 from archiverd.policy.told import TAG, Told, tell
-from archiverd.policy.verdict import Evidence, Ruling, grown, verdict
+from archiverd.policy.verdict import Evidence, Ruling, grown, source_frames, verdict
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.open_files import writers
 from archiverd.workbench import Workbench, outcome
@@ -214,7 +214,8 @@ class FileProcessor:
         ruled = verdict(evidence)
         match ruled.ruling:
             case Ruling.REJECT:
-                raise VerificationFailed(f"the output is not proven: {ruled.reason}")
+                rejected = VerificationFailed(f"the output is not proven: {ruled.reason}")
+                return self._verbatim(source, sha256, target, self._excuse(source, rejected))
             case Ruling.VERBATIM:
                 return self._verbatim(source, sha256, target, ruled.reason)
             case Ruling.ARCHIVE:
@@ -223,17 +224,20 @@ class FileProcessor:
                     tuple(str(check) for check in ruled.checks), transcoded.elapsed_s, self._bench.clock() - began,
                 )  # fmt: skip
 
-    def _excuse(self, source: Source, failure: TranscodeFailed) -> str:
-        """Why the source itself makes its transcode fail. Raises: the failure, where the source is sound."""
+    def _excuse(self, source: Source, failure: TranscodeFailed | VerificationFailed) -> str:
+        """Why the source itself is to blame for a failure. Raises: the failure, where the source is sound."""
         self._bench.display.stage("examining the source")
         decoded = self._bench.transcoder.decode(
             source.handle,
             encoded_audio=bool(source.selection.encoded_audio),
             on_position=self._bench.show(source),
         )
-        if not decoded.error:
+        if decoded.error:
+            return f"it does not decode strictly: {decoded.error}"
+        check = source_frames(decoded.frames, source.declared_frames)
+        if check.holds:
             raise failure
-        return f"it does not decode strictly: {decoded.error}"
+        return str(check)
 
     def _evidence(self, source: Source, source_frames: int, target: int) -> Evidence:
         return self._bench.verifier.evidence(

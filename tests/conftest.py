@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
+
+from tests.outcomes import table, told
 
 # No deadline for one example: on a busy machine a slow one is no finding.
 settings.register_profile("archiverd", deadline=None)
@@ -12,3 +15,12 @@ settings.load_profile("archiverd")
 
 # What a shell of this machine may set, and a user's does not: output of children is buffered, as it is there.
 os.environ.pop("PYTHONUNBUFFERED", None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what became of each bad and hostile input, where tests of the session told it."""
+    rows = told(report for reports in terminalreporter.stats.values() for report in reports)
+    if rows:
+        terminalreporter.section("what became of each input")
+        for line in table(rows):
+            terminalreporter.write_line(line)

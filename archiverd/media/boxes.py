@@ -19,10 +19,13 @@ from enum import StrEnum
 from itertools import accumulate, compress, islice
 from operator import add, ge, gt, mul, sub
 
-from archiverd.media.box_reader import Box, BoxFault, BoxReader, fourcc_text
+from archiverd.media.box_reader import ZEROS, Box, BoxFault, BoxReader, fourcc_text
 
 _MAX_TRACKS = 64
 _MAX_CHUNKS = 1_000_000  # chunks and runs of all tracks together
+_MAX_FRAMES = 2_000_000  # of one video track; 18 hours of 30 a second
+_MAX_ZEROS = 64 << 20  # bytes after the last box
+_READ_BYTES = 1 << 20
 
 
 class Layout(StrEnum):
@@ -109,12 +112,11 @@ class _Walk:
         self._mdats: tuple[array[int], array[int]] = array("Q"), array("Q")  # where each payload begins and ends
         self._samples: tuple[array[int], array[int]] = array("Q"), array("Q")  # the same of each chunk and run
         self._counts: dict[int, _Count] = {}
-        self._padding_at = 0
 
     def walk_file(self) -> None:
-        """The top-level boxes end exactly at the end of the file (ISO 6.2.3).
+        """The top-level boxes end exactly at the end of the file (ISO 6.2.3), or zeros stand from there to it.
 
-        1 to 7 zeros after the last are padding; longer zeros may be space still to be filled.
+        Some writers end a list of boxes with an empty one, some fill up the last block of a disk.
         """
         at, size = 0, self.reader.size
         has_ftyp = False
@@ -122,14 +124,23 @@ class _Walk:
             raise BoxFault("the file is empty", truncated=True)
         while size - at >= 8:
             box = self.reader.box(at, size, top=True)
+            if box.kind == ZEROS:
+                break
             if box.kind == b"ftyp" and (has_ftyp or self._moov or self._mdats[0]):
                 raise BoxFault(f"a second file begins with {box}")
             has_ftyp |= box.kind == b"ftyp"
             self._note(box)
             at = box.end
-        if any(self.reader.read(at, size - at)):
-            raise BoxFault(f"the box header at {at} is cut short after {size - at} bytes", truncated=True)
-        self._padding_at = at if at < size else 0
+        self._read_end(at)
+
+    def _read_end(self, at: int) -> None:
+        """After the last box there may be zeros, and nothing else."""
+        left = self.reader.size - at
+        blocks = (self.reader.read(at + done, min(_READ_BYTES, left - done)) for done in range(0, left, _READ_BYTES))
+        if left <= _MAX_ZEROS and not any(map(any, blocks)):
+            return
+        what = f"the box header at {at} is cut short after {left} bytes"
+        raise BoxFault(what if left < 8 else f"zeros stand at {at}, where the next box should", truncated=True)
 
     def _note(self, box: Box) -> None:
         if box.kind == b"moov":
@@ -157,6 +168,9 @@ class _Walk:
         if not self._samples[0]:
             raise BoxFault(f"{self._moov} declares no samples", truncated=self.layout is Layout.FRAGMENTED)
         _check_places(self._samples, self._mdats)
+        for count in self._counts.values():
+            if count.track.handler == "vide" and count.samples > _MAX_FRAMES:
+                raise BoxFault(f"track {count.track.id} has {count.samples} frames, more than are worked on")
         return tuple(count.total() for count in self._counts.values())
 
     def _place(self, starts: array[int], lengths: array[int]) -> None:
@@ -216,8 +230,6 @@ class _Walk:
 
     def _walk_fragments(self) -> None:
         """Fragments are numbered upwards (ISO 8.8.5); of a writer that does not count, all have one number."""
-        if self._padding_at:  # it may as well be the first bytes of the next size
-            raise BoxFault(f"the box header at {self._padding_at} is cut short", truncated=True)
         numbers = array("I", map(self._walk_moof, self._moofs))
         if any(map(ge, numbers, islice(numbers, 1, None))) and min(numbers) < max(numbers):
             index = next(index for index in range(1, len(numbers)) if numbers[index - 1] >= numbers[index])

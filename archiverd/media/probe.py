@@ -52,6 +52,8 @@ class _Packets:
     first_s: float = math.inf
     end_s: float = -math.inf
     longest_s: float = 0.0
+    decoded_s: float = -math.inf  # when the latest is to be decoded
+    rises: bool = True
     payloads: hashlib._Hash = field(default_factory=hashlib.sha256)
 
 
@@ -122,9 +124,12 @@ class Listing:
             packets.dropped += 1
             return
         packets.count += 1
-        time_s = _number(values.get("pts_time"))
+        time_s, decoded_s = _number(values.get("pts_time")), _number(values.get("dts_time"))
+        if decoded_s is not None:
+            packets.rises &= decoded_s > packets.decoded_s
+            packets.decoded_s = decoded_s
         if time_s is None:
-            time_s = _number(values.get("dts_time"))
+            time_s = decoded_s
         if time_s is None:
             return
         length_s = _number(values.get("duration_time")) or 0.0
@@ -143,6 +148,7 @@ class Listing:
             end_s=packets.end_s if timed else 0.0,
             longest_packet_s=packets.longest_s,
             digest=packets.payloads.hexdigest(),
+            rises=packets.rises,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -10,6 +10,8 @@ from itertools import pairwise
 # What the MP4 muxer of ffmpeg 5.1 and later takes as it is (libavformat/movenc.c, codec_mp4_tags).
 _AUDIO_IN_MP4 = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "alac"})
 _TEXT_IN_MP4 = frozenset({"mov_text"})
+
+TICKS = 90_000  # per second: what a transcode counts in, as MPEG clocks do, so that no source time stamp is rounded
 
 
 class StreamKind(StrEnum):
@@ -40,6 +42,7 @@ class Stream:
     color_range: str = ""  # "pc" is full range; "tv" and "" are limited
     rotation: int = 0  # degrees, of the display matrix
     is_picture: bool = False  # a cover picture, not footage
+    rises: bool = True  # each packet is to be decoded later than the one before it
 
     @property
     def duration_s(self) -> float:
@@ -73,6 +76,12 @@ class ClipInfo:
         """The usual distance of two frames: the median, which a gap or a burst does not move."""
         gaps = sorted(later - earlier for earlier, later in pairwise(self.frame_times_s))
         return gaps[len(gaps) // 2] if gaps else 0.04
+
+    @property
+    def shares_a_time(self) -> bool:
+        """Whether two frames are shown at the same tick; MP4, as ffmpeg writes it, gives each its own."""
+        ticks = [round(time_s * TICKS) for time_s in self.frame_times_s]
+        return any(later == earlier for earlier, later in pairwise(ticks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +122,18 @@ def select(info: ClipInfo) -> Selection:
         encoded_audio=tuple(s.index for s in audio if s.codec not in _AUDIO_IN_MP4),
         subtitles=kept_text,
         left_out=left_out,
-        whole_only=_whole_only(len(footage), audio),
+        whole_only=_whole_only(info, footage, [video, *audio, *(s for s in text if s.index in kept_text)]),
     )
 
 
-def _whole_only(footage: int, audio: tuple[Stream, ...]) -> str:
-    if footage > 1:
-        return f"it has {footage} video streams, and a transcode keeps one"
-    if any(sound.codec in ("", "none", "unknown") for sound in audio):
+def _whole_only(info: ClipInfo, footage: Sequence[Stream], kept: Sequence[Stream]) -> str:
+    if len(footage) > 1:
+        return f"it has {len(footage)} video streams, and a transcode keeps one"
+    if any(stream.kind is StreamKind.AUDIO and stream.codec in ("", "none", "unknown") for stream in kept):
         return "ffmpeg knows no decoder for its sound"
+    falling = next((stream for stream in kept if not stream.rises), None)
+    if falling is not None:
+        return f"the times of its {falling.kind} do not rise from packet to packet, and those of a transcode must"
+    if info.shares_a_time:
+        return "two of its frames have one time, and those of a transcode must differ"
     return ""

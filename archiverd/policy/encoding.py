@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from archiverd.policy.clip_info import ClipInfo, Selection
+from archiverd.policy.clip_info import TICKS, ClipInfo, Selection
 
 _MAX_PIXELS = "67108864"  # 8192 x 8192: above any camera, below what exhausts a small machine
-_TICKS = "90000"  # per second: what MPEG clocks count in, so that no source time stamp is rounded
 
 _READ_ONLY_MP4 = (
     "-f", "mov", "-format_whitelist", "mov", "-protocol_whitelist", "file", "-max_pixels", _MAX_PIXELS,
@@ -64,7 +63,7 @@ def transcode_command(
         *(word for index in maps for word in ("-map", f"0:{index}")),
         "-map_metadata", "0",
         *_video_options(info, settings),
-        "-fps_mode", "passthrough", "-enc_time_base", f"1:{_TICKS}", "-video_track_timescale", _TICKS,
+        "-fps_mode", "passthrough", "-enc_time_base", f"1:{TICKS}", "-video_track_timescale", str(TICKS),
         *_audio_options(selection), "-c:s", "copy",
         "-abort_on", "empty_output+empty_output_stream", "-max_error_rate", "0",
         "-movflags", "+faststart+use_metadata_tags",
@@ -114,7 +113,7 @@ def strict_decode_command(source: str, *, encoded_audio: bool) -> tuple[str, ...
         "ffmpeg", *_QUIET, "-xerror", "-err_detect", "crccheck+explode",
         *_READ_ONLY_MP4, "-noautorotate", "-i", source,
         "-map", "0:v:0", *(("-map", "0:a?") if encoded_audio else ()),
-        "-fps_mode", "passthrough", "-enc_time_base", f"1:{_TICKS}", "-max_error_rate", "0",
+        "-fps_mode", "passthrough", "-enc_time_base", f"1:{TICKS}", "-max_error_rate", "0",
         *_PROGRESS, "-f", "null", "-",
     )  # fmt: skip
 

@@ -88,14 +88,14 @@ def grown(output_size: int, source_size: int) -> str:
     return f"a transcode would take {share:.0f} % of the original's size or more"
 
 
+def source_frames(decoded: int, declared: int) -> Check:
+    """Whether a source decodes to as many frames as its own tables declare."""
+    detail = f"{decoded} of {declared} declared ones decode"
+    return Check("source frames", decoded == declared and decoded > 0, detail)
+
+
 def _source_checks(evidence: Evidence) -> tuple[Check, ...]:
-    return (
-        Check(
-            "source frames",
-            evidence.source_frames == evidence.declared_frames and evidence.source_frames > 0,
-            f"{evidence.source_frames} of {evidence.declared_frames} declared ones decode",
-        ),
-    )
+    return (source_frames(evidence.source_frames, evidence.declared_frames),)
 
 
 def _output_checks(evidence: Evidence) -> tuple[Check, ...]:

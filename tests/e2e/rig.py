@@ -145,8 +145,12 @@ class Rig:
         self, name: str, path: PurePosixPath | None = None, *, audio: footage.Audio = "none", snapshots: int = 0
     ) -> Upload:
         """Write a clip anew under its name, as a re-upload does that replaces the file; snapshots beside it."""
-        path = path or self.path()
-        data = content(name, audio).read_bytes()
+        upload = self.upload_bytes(content(name, audio).read_bytes(), path or self.path())
+        for second in range(snapshots):
+            self._upload_snapshot(name, upload.path, second)
+        return upload
+
+    def upload_bytes(self, data: bytes, path: PurePosixPath) -> Upload:
         target = self.camera / path
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(".upload")
@@ -156,8 +160,6 @@ class Rig:
         fresh.replace(target)
         upload = Upload(path, hashlib.sha256(data).hexdigest())
         self.uploads.append(upload)
-        for second in range(snapshots):
-            self._upload_snapshot(name, path, second)
         return upload
 
     def overwrite(self, name: str, path: PurePosixPath) -> Upload:

@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from tests.outcomes import RecordProperty, tell
 from tests.program import ARCHIVERD, NO_CONFIG, archiverd, environment, once, sha256_of, standing
 from tests.screen import screen_of, until
 from tools import footage
@@ -609,6 +610,7 @@ class Named:
     told: dict[str, Any]  # Any: JSON as archiverd wrote it
     code: int
     table: str  # what `list` shows of it
+    listed: list[dict[str, Any]]  # the same as JSON
 
 
 @pytest.fixture(scope="session")
@@ -618,7 +620,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Named:
         put(root, name + b".mp4")
         put(root, name + b".jpg", name)
     ran = archiverd("run", root, "--no-confirm", "--json")
-    return Named(root, ran.json, ran.code, archiverd("list", root).out)
+    return Named(root, ran.json, ran.code, archiverd("list", root).out, archiverd("list", root, "--json").json)
 
 
 each_name = pytest.mark.parametrize("name", [pytest.param(name, id=kind) for kind, name in NAMES.items()])
@@ -629,7 +631,12 @@ def test_names_are_no_trouble(named: Named) -> None:
 
 
 @each_name
-def test_archive_has_the_name_of_its_source(named: Named, name: bytes) -> None:
+def test_archive_has_the_name_of_its_source(
+    named: Named, name: bytes, request: pytest.FixtureRequest, record_property: RecordProperty
+) -> None:
+    when = name.decode("latin-1")[-14:]
+    (told,) = (outcome for outcome in named.told["outcomes"] if outcome["path"].endswith(f"{when}.mp4"))
+    tell(record_property, "name", request.node.callspec.id, told["result"], told["path"][:60])
     assert (named.root / "archived" / DAY / os.fsdecode(name + b".mp4")).is_file()
 
 
@@ -649,6 +656,17 @@ def test_why_finds_a_file_of_any_name(named: Named, name: bytes) -> None:
 
 def test_no_name_reaches_a_terminal_as_a_command(named: Named) -> None:
     assert {c for c in named.table if not c.isprintable()} == {"\n"}
+
+
+def test_each_name_is_listed_for_programs(named: Named) -> None:
+    taken = [row["taken_at"] for row in named.listed]
+    assert (len(taken), len(set(taken))) == (len(NAMES), len(NAMES))
+
+
+def test_log_tells_of_each_name_on_one_line(named: Named) -> None:
+    lines = (named.root / "archiver.log").read_text().splitlines()
+    assert all(line.isprintable() and re.match(r"\d{4}-\d\d-\d\dT", line) for line in lines)
+    assert len([line for line in lines if ": archived (transcoded): " in line]) == len(NAMES)
 
 
 def test_no_name_is_run_by_a_shell(named: Named) -> None:

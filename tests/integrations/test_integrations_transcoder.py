@@ -28,7 +28,7 @@ from archiverd.policy.clip_info import select
 from archiverd.policy.encoding import EncodeSettings
 from archiverd.policy.stop import NeverStop
 from tests.program import environment
-from tools import footage
+from tools import damage, footage
 from tools.footage import Clip
 
 LIMITS = Limits(stall_s=30, wall_s=120, memory_bytes=8 << 30)
@@ -138,18 +138,6 @@ def test_machine_that_cannot_encode_is_told_so(programs: Programs) -> None:
 # ---- hostile files: scripts that name other files and other machines
 
 _BAIT = "bait.mp4"
-SCRIPTS = {
-    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{bait}\n#EXTINF:5,\nbait.mp4\n#EXT-X-ENDLIST\n",
-    "m3u8 over the network": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/bait.ts\n",
-    "ffconcat": "ffconcat version 1.0\nfile bait.mp4\n",
-    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=bait\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 33\n",
-    "MPD": (
-        '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-        'mediaPresentationDuration="PT5S" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011">\n<Period>'
-        '<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{bait}</BaseURL>'
-        "</Representation></AdaptationSet></Period></MPD>\n"
-    ),
-}
 _CHILD = """\
 import os, sys
 from archiverd.errors import JobError, ArchiverError
@@ -191,7 +179,7 @@ def traced(folder: Path, script: str, what: str) -> Traced:
     return Traced(done.stdout, tuple(log.read_text().splitlines()))
 
 
-each_script = pytest.mark.parametrize("script", [pytest.param(text, id=kind) for kind, text in SCRIPTS.items()])
+each_script = pytest.mark.parametrize("script", [pytest.param(text, id=kind) for kind, text in damage.SCRIPTS.items()])
 
 
 @each_script

@@ -105,6 +105,18 @@ def fragment(
     return moof(len(moof(0)) + 8 + offset) + box(b"mdat", bytes(6 * samples))
 
 
+def frames(count: int, handler: bytes = b"vide") -> bytes:
+    """As many samples of one byte, in one chunk, which no table lists one by one."""
+    tables = trak(
+        (AT,),
+        handler=handler,
+        stts=box(b"stts", words(0, 1, count, 10)),
+        stsc=box(b"stsc", words(0, 1, 1, count, 1)),
+        stsz_box=box(b"stsz", words(0, 1, count)),
+    )
+    return FTYP + box(b"mdat", bytes(count)) + moov(tables)
+
+
 @contextmanager
 def held(data: bytes) -> Iterator[int]:
     handle = os.memfd_create("boxes")
@@ -171,6 +183,11 @@ SPLIT = (AT, AT + 18, AT + 28)
         pytest.param(progressive(tail=box(b"free")), id="empty free at the end"),
         pytest.param(progressive(tail=words(0) + b"free"), id="free of size 0, to the end"),
         pytest.param(progressive(tail=bytes(4)), id="zeros of padding"),
+        pytest.param(progressive(tail=bytes(8)), id="an empty box of no type at the end"),
+        pytest.param(progressive(tail=bytes(512)), id="a disk block filled up with zeros"),
+        pytest.param(progressive(tail=bytes(3 << 20)), id="more zeros than are read at once"),
+        pytest.param(INIT + fragment() + box(b"mfra", bytes(8)) + bytes(512), id="zeros after the index of fragments"),
+        pytest.param(INIT + fragment() + bytes(2), id="zeros after a fragment, which may be of the next"),
         pytest.param(progressive(tail=words(0) + b"skip" + bytes(99)), id="skip of size 0 with a body"),
         pytest.param(FTYP + box(b"mdat", MEDIA, wide=True) + moov(trak(WIDE, SIZES)), id="64-bit mdat"),
         pytest.param(box(b"mdat", MEDIA) + moov(trak(NO_FTYP, SIZES)), id="QuickTime without ftyp"),
@@ -205,6 +222,11 @@ SPLIT = (AT, AT + 18, AT + 28)
 )
 def test_what_cameras_and_muxers_write_is_clean(data: bytes) -> None:
     assert walked(data).fault == ""
+
+
+def test_bytes_of_sound_may_be_many() -> None:
+    """Of sound without compression each sample is one, a quarter of an hour of G.711 is seven million."""
+    assert walked(frames(7_200_000, b"soun")).fault == ""
 
 
 def test_fourcc_that_does_not_print_is_escaped() -> None:
@@ -259,11 +281,13 @@ MENDABLE = [
     pytest.param(FTYP + box(b"mdat", MEDIA)[:-1], "box mdat at 20 needs 38 bytes, 37 are there", id="cut mdat"),
     pytest.param(progressive()[:-1], "box moov at 58 needs", id="cut moov"),
     pytest.param(FTYP + moov(trak(LATER, SIZES)), "beyond the end of the file", id="no mdat yet"),
-    pytest.param(progressive(tail=bytes(512)), "zeros stand at", id="space still to be filled"),
+    pytest.param(FTYP + box(b"mdat", MEDIA) + bytes(512), "no moov", id="space still to be filled"),
+    pytest.param(progressive(tail=bytes(512) + b"x"), "zeros stand at", id="zeros and no box after them"),
+    pytest.param(progressive(tail=bytes(2 << 20) + b"x"), "zeros stand at", id="something far behind the zeros"),
     pytest.param(INIT, "declares no samples", id="no fragment yet"),
     pytest.param(INIT + fragment()[:-26], "beyond the file", id="no mdat for the last fragment"),
     pytest.param(INIT + fragment()[:-1], "box mdat at", id="last fragment cut"),
-    pytest.param(INIT + fragment() + bytes(2), "is cut short", id="first zeros of the next fragment"),
+    pytest.param(INIT + fragment() + bytes(3) + b"x", "is cut short", id="first bytes of the next fragment"),
 ]
 
 
@@ -369,6 +393,13 @@ def test_file_cut_at_any_byte_is_truncated(data: bytes) -> None:
     [
         pytest.param(FTYP + box(b"free") * 1_000_001, "more than 1000000 boxes", id="boxes"),
         pytest.param(FTYP + moov(trak((1,) * 1_000_001)), "declares 1000001 chunks", id="chunks"),
+        pytest.param(frames(2_000_001), "2000001 frames, more than are worked on", id="frames of one byte"),
+        pytest.param(
+            INIT + fragment(tfhd=box(b"tfhd", words(0x020010, 1, 1)), samples=2_000_001),
+            "2000001 frames, more than are worked on",
+            id="frames of one byte in a fragment",
+        ),
+        pytest.param(progressive(tail=bytes((64 << 20) + 1)), "zeros stand at", id="zeros at the end"),
         pytest.param(
             FTYP
             + moov(

@@ -119,3 +119,29 @@ def test_clip_without_video_is_refused() -> None:
 def test_sound_nobody_can_decode_is_kept_only_with_the_whole(codec: str) -> None:
     strange = replace(ALAW, codec=codec)
     assert select(clip(VIDEO, strange)).whole_only == "ffmpeg knows no decoder for its sound"
+
+
+@pytest.mark.parametrize("falling", [VIDEO, AAC, ALAW, TEXT], ids=lambda stream: stream.codec)
+def test_clip_with_times_that_do_not_rise_is_kept_only_as_a_whole(falling: Stream) -> None:
+    others = [stream for stream in (VIDEO, AAC, ALAW, TEXT) if stream != falling]
+    reason = select(clip(*others, replace(falling, rises=False))).whole_only
+    assert reason == f"the times of its {falling.kind} do not rise from packet to packet, and those of a transcode must"
+
+
+def test_times_of_what_is_left_out_do_not_matter() -> None:
+    assert select(clip(VIDEO, replace(DATA, rises=False), replace(TEXT, codec="subrip", rises=False))).whole_only == ""
+
+
+@pytest.mark.parametrize(
+    ("times", "shares"),
+    [
+        pytest.param((), False, id="no frames"),
+        pytest.param((0.0, 0.1, 0.2), False, id="each its own"),
+        pytest.param((0.0, 0.1, 0.1, 0.2), True, id="one twice"),
+        pytest.param((0.0, 1 / 90_000), False, id="a tick apart"),
+        pytest.param((0.0, 0.4 / 90_000), True, id="less than a tick apart"),
+    ],
+)
+def test_clip_with_two_frames_of_one_time_is_kept_only_as_a_whole(times: tuple[float, ...], shares: bool) -> None:
+    reason = "two of its frames have one time, and those of a transcode must differ"
+    assert select(clip(VIDEO, times=times)).whole_only == (reason if shares else "")

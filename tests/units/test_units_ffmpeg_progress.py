@@ -165,7 +165,8 @@ def test_end_is_further_only_when_something_is() -> None:
 
 
 KEYS = ["frame", "out_time_us", "total_size", "speed", "progress", "out_time_ms", "bitrate", ""]
-values = st.one_of(st.integers().map(str), st.floats().map(str), st.text(max_size=20), st.just("N/A"))
+digits = st.integers(1, 5000).map(lambda count: "9" * count)  # more than a float, or Python's own reading, holds
+values = st.one_of(st.integers().map(str), digits, st.floats().map(str), st.text(max_size=20), st.just("N/A"))
 lines = st.one_of(st.text(), st.builds(lambda key, value: f"{key}={value}", st.sampled_from(KEYS), values))
 
 

@@ -169,6 +169,32 @@ def test_packet_to_be_dropped_does_not_count(flags: str, packets: int) -> None:
     assert video_of(line, VIDEO_LINE).packets == packets
 
 
+@pytest.mark.parametrize(
+    ("decoded_at", "rises"),
+    [
+        pytest.param(("0.0",), True, id="one"),
+        pytest.param(("-0.2", "-0.1", "0.0"), True, id="later each time"),
+        pytest.param(("0.0", "0.1", "0.1"), False, id="twice the same"),
+        pytest.param(("0.0", "0.2", "0.1", "0.3"), False, id="a step back"),
+        pytest.param(("0.0", "N/A", "0.1"), True, id="one without a time"),
+        pytest.param(("0.2", "N/A", "0.1"), False, id="a step back over one without a time"),
+    ],
+)
+def test_times_of_a_stream_rise(decoded_at: tuple[str, ...], rises: bool) -> None:
+    """By the times of decoding: B-frames are shown in another order."""
+    packets = [
+        f"packet|stream_index=0|pts_time={9 - number}|dts_time={at}|duration_time=0.1|flags=__|data_hash=MD5:1"
+        for number, at in enumerate(decoded_at)
+    ]
+    assert video_of(*packets, VIDEO_LINE).rises is rises
+
+
+def test_packet_to_be_dropped_may_step_back() -> None:
+    times = (("0.1", "__"), ("0.0", "_D"), ("0.2", "__"))
+    packets = [f"packet|stream_index=0|pts_time={at}|dts_time={at}|flags={flags}|data_hash=" for at, flags in times]
+    assert video_of(*packets, VIDEO_LINE).rises is True
+
+
 def test_stream_without_packets_has_none() -> None:
     video = video_of(VIDEO_LINE)
     assert (video.packets, video.duration_s) == (0, 0.0)
