@@ -548,6 +548,11 @@ def as_json(loaded: Loaded) -> dict[str, object]:
     return {"file": None if loaded.file is None else str(loaded.file), "settings": settings}
 
 
+def file_line(key: str, value: bool | int | str) -> str:
+    """A line of the file that gives a key this value."""
+    return f"{key} = {_literal(value)}"
+
+
 def _written(config: Config, key: str) -> bool | int | str | None:
     """The value of a key as the file would hold it; None where it is unset."""
     value: object = getattr(config, key)

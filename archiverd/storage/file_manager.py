@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -401,6 +402,32 @@ def writers(handle: int) -> bool | None:
         return True if error.errno == errno.EAGAIN else None
     fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Put a file outside the trees in place, whole and durable, or not at all. Its directory is made where missing.
+
+    Raises: FileExistsError where the name is taken; OSError, ResourceError where it can't be written.
+    """
+    with suppress(FileExistsError):
+        path.parent.mkdir(mode=0o755)
+        path.parent.chmod(0o755)  # whatever the umask: who may read the file must reach it
+    with paths.directory(path.parent) as directory:
+        fresh = f".{secrets.token_hex(8)}.new"
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        try:
+            try:
+                os.fchmod(handle, mode)
+                _write_all(handle, content, 0)
+                _sync(handle, path)
+            finally:
+                os.close(handle)
+            _rename_no_replace(directory, fresh, directory, path.name)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(fresh, dir_fd=directory)
+            raise
+        _sync(directory, path)
 
 
 def _write_all(handle: int, content: bytes, offset: int) -> None:

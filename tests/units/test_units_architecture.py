@@ -27,9 +27,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal"}),
-    frozenset({"processor", "cleaner", "scanner", "owner"}),
+    frozenset({"processor", "cleaner", "scanner", "owner", "survey"}),
     frozenset({"pipeline"}),
-    frozenset({"options"}),
+    frozenset({"options", "dialogue"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
