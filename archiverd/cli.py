@@ -500,7 +500,10 @@ def config_group() -> None:
 def config_check(**options: Any) -> int:  # Any: as above
     """Load the configuration and name every problem."""
     loaded = _load(options)
-    click.echo(f"{loaded.file or 'defaults'}: good")
+    if options["as_json"]:
+        _print_json({"file": None if loaded.file is None else str(loaded.file), "problems": []})
+    else:
+        click.echo(f"{loaded.file or 'defaults'}: good")
     return 0
 
 

@@ -86,7 +86,7 @@ def answers(seen: Survey, given: PurePosixPath | None, choose: Choose) -> dict[K
     if dialogue.put(setup.what_becomes_of_originals(), dialogue.forecast_lines()) == setup.TRASH:
         dialogue.put(setup.where_the_trash_is(dialogue.path(Key.DIRECTORY)))
     dialogue.put(setup.who_may_read(), [f"Your groups: {', '.join(seen.groups)}."] if seen.groups else [])
-    click.echo(f"\nWhat encodes?\n  {setup.hardware_in_words(seen.nodes)}")
+    click.echo(f"\nWhat encodes?\n  {setup.hardware_in_words(seen.nodes)}\n")
     return dialogue.answers
 
 
