@@ -118,7 +118,7 @@ class Survey:
     """All that was seen."""
 
     seen_on: date
-    file_systems: tuple[FileSystem, ...] = ()  # in the order of their mounting, the uppermost of each mount point
+    file_systems: tuple[FileSystem, ...] = ()  # of each mount point the uppermost
     uploads: tuple[Uploads, ...] = ()
     nodes: tuple[RenderNode, ...] = ()
     groups: tuple[str, ...] = ()  # that the invoking user is in
@@ -128,7 +128,7 @@ class Survey:
 
 
 def parse_mountinfo(text: str) -> tuple[FileSystem, ...]:
-    """The mounts of /proc/self/mountinfo, in its order; of those on one mount point the uppermost.
+    """The mounts of /proc/self/mountinfo; of those on one mount point the uppermost, which is told last.
 
     A line that does not read as one is passed over. Source: proc(5).
     """
@@ -139,7 +139,6 @@ def parse_mountinfo(text: str) -> tuple[FileSystem, ...]:
         if len(fields) < 6 or not kind:
             continue
         point = PurePosixPath(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]))
-        mounts.pop(point, None)
         mounts[point] = FileSystem(point, kind, fields[2], read_only="ro" in fields[5].split(","))
     return tuple(mounts.values())
 
