@@ -107,7 +107,7 @@ class _Dialogue:
         for line in (*lines, question.why):
             click.echo(f"  {printable(line)}")
         value = (choose or self._choose)(question, lambda typed: self._accepted(question.key, typed))
-        why = question.why if value == question.suggestion else "As answered."
+        why = question.why if value == question.suggestion else f"The answer to: {question.asks}"
         if question.key is Key.DIRECTORY:
             why = setup.clips_in_words(self._look_at(PurePosixPath(value)))
         for doubt in setup.doubts(question.key, value, self.seen, self.answers):

@@ -427,6 +427,8 @@ def test_person_answers_and_gets_a_file_that_loads(cams: Path, tmp_path: Path) -
         screen.type("\n")
         assert process.wait(20) == 0
     assert in_force(target.read_text()) == {"directory": str(cams), "output": f"{disk}/archive"}
+    reasons = dict(explained(target.read_text()))
+    assert reasons[f'output = "{disk}/archive"'] == "The answer to: Where do the archives go?"
     assert screen.screen[-2:] == [
         f"Written: {target}",
         f"Look at what would be done: archiverd run --dry-run --config {target}",
