@@ -8,7 +8,7 @@ import os
 import select
 import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, redirect_stdout, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -593,7 +593,7 @@ def check(level: str | None, repair: bool, **options: Any) -> int:  # Any: as ab
 
 @cli.group("config")
 def config_group() -> None:
-    """Look at the configuration."""
+    """Look at the configuration, or make one."""
 
 
 @config_group.command("check")
@@ -602,7 +602,10 @@ def config_group() -> None:
 def config_check(**options: Any) -> int:  # Any: as above
     """Load the configuration and name every problem."""
     loaded = _load(options)
-    click.echo(f"{loaded.file or 'defaults'}: good")
+    if options["as_json"]:
+        _print_json({"file": None if loaded.file is None else str(loaded.file), "problems": []})
+    else:
+        click.echo(f"{loaded.file or 'defaults'}: good")
     return 0
 
 
@@ -619,4 +622,47 @@ def config_show(**options: Any) -> int:  # Any: as above
         return 0
     for key, value, source in show(loaded):
         click.echo(f"{key} = {value}  # {source}")
+    return 0
+
+
+@config_group.command("init")
+@input_directory
+@click.option("--file", "target", type=PATH, metavar="FILE", help="Write this file.  [/etc/archiverd/archiverd.toml]")
+@click.option("--yes", is_flag=True, help="Take the answers that are found, and ask nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the file and write nothing.")
+def config_init(directory: str | None, target: Path | None, yes: bool, dry_run: bool) -> int:
+    """Look at this machine, ask the few questions that matter, and write a configuration.
+
+    DIRECTORY is where the cameras upload; without it that is looked for. A file that is there is never overwritten.
+
+    \b
+    Examples:
+      sudo archiverd config init
+      archiverd config init /camera --yes --dry-run
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    from archiverd import dialogue
+    from archiverd.config import DEFAULT_FILE
+    from archiverd.survey import survey
+
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on", advice="Give --yes to take the answers that are found")
+    path = (target or DEFAULT_FILE).absolute()
+    if not dry_run:
+        dialogue.see_place(path)
+    given = None if directory is None else PurePosixPath(os.path.abspath(directory))  # noqa: PTH100  (no symlink followed)
+    with redirect_stdout(sys.stderr):  # so that the file alone goes to where --dry-run prints it
+        click.echo("Looking at this machine; nothing is changed, and nothing on the network is looked into.")
+        try:
+            seen = survey(given)
+            answers = dialogue.answers(seen, given, dialogue.take_found if yes else dialogue.ask_person)
+        except click.Abort:
+            click.echo("\nNothing was written.")
+            raise
+    text = dialogue.file_text(answers, seen)
+    dialogue.check(text, path)
+    if dry_run:
+        click.echo(text, nl=False)
+        return 0
+    dialogue.write(text, path)
+    _print_lines(dialogue.next_steps(path))
     return 0

@@ -127,8 +127,12 @@ def _is_text_edge(info: ValidationInfo) -> bool:
 
 
 def _quoted(value: str) -> str:
-    """The value as the user wrote it, cut to what fits in a message."""
-    return json.dumps(value if len(value) <= 40 else value[:39] + "…", ensure_ascii=False)
+    """The value as the user wrote it, cut to what fits in a message; what is not UTF-8 is escaped."""
+    return _encodable(json.dumps(value if len(value) <= 40 else value[:39] + "…", ensure_ascii=False))
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _read_path(value: object, info: ValidationInfo) -> Path:
@@ -140,8 +144,11 @@ def _read_path(value: object, info: ValidationInfo) -> Path:
     try:
         # A shell leaves the tilde of `--output=~/x` as it is.
         path = Path(value).expanduser() if origin == COMMAND_LINE else Path(value)
+        if "\0" in str(path):
+            raise ValueError("embedded null byte")
         # The log stands where uploads arrive: a link planted under its name is left for the opening to refuse.
-        return path.parent.resolve() / path.name if info.field_name == "log_file" else path.resolve()
+        keeps_its_name = info.field_name == "log_file" and path.name not in ("", "..")
+        return path.parent.resolve() / path.name if keeps_its_name else path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of symlinks, no such home, a NUL
         raise ValueError(f"{_quoted(str(value))} cannot be resolved ({error})") from error
 
@@ -487,7 +494,11 @@ def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> tuple
         return None, wrong
 
 
-_WORDS = {"bool_type": "write true or false", "default_factory_not_called": ""}
+_WORDS = {
+    "bool_type": "write true or false",
+    "default_factory_not_called": "",
+    "string_unicode": "is not UTF-8",
+}
 
 
 def _in_words(detail: Mapping[str, Any]) -> str:  # Any: pydantic's ErrorDetails
@@ -572,6 +583,11 @@ def as_json(loaded: Loaded) -> dict[str, object]:
     return {"file": None if loaded.file is None else str(loaded.file), "settings": settings}
 
 
+def file_line(key: str, value: bool | int | str) -> str:
+    """A line of the file that gives a key this value."""
+    return f"{key} = {_literal(value)}"
+
+
 def _written(config: Config, key: str) -> bool | int | str | list[str] | None:
     """The value of a key as the file would hold it; None where it is unset."""
     value: object = getattr(config, key)
@@ -602,8 +618,7 @@ def _literal(value: bool | int | str | list[str] | None) -> str:
             return str(value)
         case _:
             # A JSON string is a TOML one, but for DEL. What is not UTF-8 is escaped, so that it can be printed.
-            text = json.dumps(value or _NONE, ensure_ascii=False).replace("\x7f", "\\u007f")
-            return text.encode("utf-8", "backslashreplace").decode("utf-8")
+            return _encodable(json.dumps(value or _NONE, ensure_ascii=False).replace("\x7f", "\\u007f"))
 
 
 def _duration_text(seconds: float) -> str:

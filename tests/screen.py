@@ -63,6 +63,10 @@ class Terminal:
     def resize(self, columns: int, rows: int = 24) -> None:
         termios.tcsetwinsize(self.stream.fileno(), (rows, columns))
 
+    def type(self, keys: str | bytes) -> None:
+        """What a person types; "\x03" is Ctrl-C, "\x04" Ctrl-D."""
+        os.write(self._master, keys if isinstance(keys, bytes) else keys.encode())
+
     @property
     def output(self) -> str:
         return bytes(self._read).decode("utf-8", "replace")

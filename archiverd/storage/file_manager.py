@@ -10,6 +10,7 @@ import ctypes
 import errno
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from archiverd.policy import naming
 from archiverd.policy.model import Fingerprint, Place, Tree
 from archiverd.policy.stop import StopToken
 from archiverd.storage import open_files, paths
-from archiverd.storage.open_files import environment_faults, sync
+from archiverd.storage.open_files import environment_faults, sync, write_all
 
 log = logging.getLogger(__name__)
 
@@ -392,6 +393,32 @@ def set_file_aside(path: Path, ending: str) -> Path:
             _rename_no_replace(directory, f"{path.name}-journal", directory, f"{name}-journal")
         sync(directory, path)
     return path.with_name(name)
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Put a file outside the trees in place, whole and durable, or not at all. Its directory is made where missing.
+
+    Raises: FileExistsError where the name is taken; OSError, ResourceError where it can't be written.
+    """
+    with suppress(FileExistsError):
+        path.parent.mkdir(mode=0o755)
+        path.parent.chmod(0o755)  # whatever the umask: who may read the file must reach it
+    with paths.directory(path.parent) as directory:
+        fresh = f".{secrets.token_hex(8)}.new"
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        try:
+            try:
+                os.fchmod(handle, mode)
+                write_all(handle, content, 0)
+                sync(handle, path)
+            finally:
+                os.close(handle)
+            _rename_no_replace(directory, fresh, directory, path.name)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(fresh, dir_fd=directory)
+            raise
+        sync(directory, path)
 
 
 def _rename_to_free(directory: int, old: str, wanted: str) -> str:

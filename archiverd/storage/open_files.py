@@ -50,7 +50,7 @@ def copy(source: int, target: int, stop: StopToken) -> str:
         stop.check()
         digest.update(chunk)
         with environment_faults("copying"):
-            _write_all(target, chunk, offset)
+            write_all(target, chunk, offset)
         offset += len(chunk)
     with environment_faults("reading a copy back"):
         written = sha256(target, stop)
@@ -95,7 +95,8 @@ def writers(handle: int) -> bool | None:
     return False
 
 
-def _write_all(handle: int, content: bytes, offset: int) -> None:
+def write_all(handle: int, content: bytes, offset: int) -> None:
+    """Write all of it, from `offset` on, however many writes that takes."""
     view = memoryview(content)
     while view:
         written = os.pwrite(handle, view, offset)

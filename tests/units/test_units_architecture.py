@@ -27,10 +27,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal"}),
-    frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "mender", "owner"}),
+    frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "mender", "owner", "survey"}),
     frozenset({"examiner"}),
     frozenset({"pipeline"}),
-    frozenset({"options"}),
+    frozenset({"options", "dialogue"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

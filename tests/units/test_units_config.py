@@ -198,6 +198,7 @@ def test_option_is_read_as_typed(key: str, typed: object, value: object) -> None
         ('output = ""', "output", 'write a path as text, for instance "/camera"'),
         ("output = 1", "output", 'write a path as text, for instance "/camera"'),
         ('output = "/a\\u0000b"', "output", '"/a\\u0000b" cannot be resolved (embedded null byte)'),
+        ('log_file = "/a\\u0000b"', "log_file", '"/a\\u0000b" cannot be resolved (embedded null byte)'),
     ],
 )
 def test_value_that_cannot_be_used_is_said_in_words(
@@ -217,6 +218,10 @@ def test_value_that_cannot_be_used_is_said_in_words(
         ("max_memory", "1000", 'write a number and a unit, for instance "500GB" or "1.5TiB"'),
         ("quality", "good", "write a whole number"),
         ("output", "", 'write a path as text, for instance "/camera"'),
+        ("age", "\udcff", r'"\udcff" is not a duration; write for instance "30 days", "90s" or "1h30m"'),
+        ("group", "\udcff", r'there is no group "\udcff" on this machine'),
+        ("codec", "\udcff", "is not UTF-8"),
+        ("log_file", "/usr/nonexistent/..", "/usr is a directory; write the path of a file"),
         ("dryrun", True, "there is no such option"),
     ],
 )
@@ -668,22 +673,75 @@ values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.di
 keys = st.sampled_from([*FILE_KEYS, *MODES]) | texts
 
 
+def told_by(file: Path | None, options: dict[str, object]) -> tuple[Problem, ...]:
+    """The problems of a configuration: none where it loads, and then all of it can be shown and used."""
+    try:
+        loaded = load(file, options, default_file=NOWHERE)
+    except ConfigError as error:
+        return error.problems or (Problem("", "", ""),)
+    for _, value, _ in show(loaded):
+        value.encode("utf-8")
+    for key in ("directory", "output", "trash_root", "state_dir", "log_file"):
+        path = getattr(loaded.config, key)
+        assert path.is_absolute()
+        assert b"\0" not in os.fsencode(path)
+    return ()
+
+
+def assert_in_our_words(problems: tuple[Problem, ...]) -> None:
+    """Each says something, in words of ours and not of a library, that any terminal takes."""
+    for problem in problems:
+        assert problem.message.strip()
+        assert "Input should" not in problem.message
+        problem.message.encode("utf-8")
+
+
 @settings(max_examples=300, deadline=None)
 @given(table=st.dictionaries(keys, values, max_size=8))
-def test_any_toml_loads_or_is_a_config_error(table: dict[str, object]) -> None:
+def test_any_table_loads_or_is_a_config_error(table: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "any.toml")
         file.write_text("".join(f"{toml_text(k)} = {toml_text(v)}\n" for k, v in table.items()), "utf-8", newline="")
-        try:
-            load(file, {})
-        except ConfigError as error:
-            told = error.problems
-        else:
-            told = ()
+        told = told_by(file, {})
 
     assert not [problem for problem in told if problem.message.startswith("not valid TOML")]
-    assert not [problem for problem in told if not problem.message or "Input should" in problem.message]
     assert table.keys() - set(FILE_KEYS) <= {problem.key for problem in told}
+    assert_in_our_words(told)
+
+
+# Nearly TOML: keys of ours, and behind them what looks like a value.
+scraps = st.text("\"'\\[]{}#=,._-+:/ \t\n0123456789abfinorstuxTGiB", max_size=25)
+nearly_toml = st.lists(st.builds("{} = {}".format, st.sampled_from(FILE_KEYS), scraps), max_size=5).map("\n".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(content=st.binary(max_size=200) | st.text(max_size=100).map(str.encode) | nearly_toml.map(str.encode))
+@example(content=b"\xef\xbb\xbfnice = 1\n")  # a byte order mark
+@example(content=b'directory = "/a"\r\n\x00')
+def test_any_content_of_the_file_loads_or_is_a_config_error(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "any.toml")
+        file.write_bytes(content)
+        assert_in_our_words(told_by(file, {}))
+
+
+# What a command line can hold: any bytes but NUL. And what Python may hand over.
+typed = st.binary(max_size=25).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
+any_option = typed | typed.map("/{}".format) | st.builds(str.__add__, numbers, units) | values | st.none() | st.binary()
+
+
+@settings(max_examples=500, deadline=None)
+@given(options=st.dictionaries(st.sampled_from(list(Config.model_fields)) | texts, any_option, max_size=8))
+@example(options={"age": "\udcff"})
+@example(options={"codec": "\udcff"})
+@example(options={"log_file": "/a\0b"})
+@example(options={"log_file": "/nonexistent/.."})
+def test_any_options_load_or_are_a_config_error(options: dict[str, object]) -> None:
+    told = told_by(None, options)
+
+    given_unknown = {key for key, value in options.items() if value is not None} - Config.model_fields.keys()
+    assert given_unknown <= {problem.key for problem in told}
+    assert_in_our_words(told)
 
 
 # --- the reference, and the cost --------------------------------------------------------------------------------
