@@ -26,6 +26,7 @@ from pytimeparse.timeparse import timeparse
 
 from archiverd.errors import ConfigError, Problem
 from archiverd.policy.name_patterns import NamePatterns, compile_names
+from archiverd.policy.naming import printable
 
 DEFAULT_FILE = Path("/etc/archiverd/archiverd.toml")
 DEFAULT = "default"
@@ -518,7 +519,7 @@ def _blame(finding: _Finding, sources: Mapping[str, str]) -> Problem:
         return (sources[key] != DEFAULT) + (sources[key] == COMMAND_LINE)
 
     key = max(reversed(finding.keys), key=strength)
-    return Problem(sources[key], key, finding.message)
+    return Problem(sources[key], key, printable(finding.message))
 
 
 # --- how the settings stand to each other ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.rig import Rig
+from archiverd.storage.catalog import FILE_NAME
+from tests.e2e.rig import UNPRIVILEGED, Rig
 from tests.program import CHECKOUT
 
 REFERENCE = CHECKOUT / "docs" / "ref" / "files.md"
@@ -32,8 +34,12 @@ def pattern(name: str, rig: Rig) -> re.Pattern[str]:
     """A name of the reference as what it stands for in these trees."""
     for root, path in (("input", rig.camera), ("output", rig.archive), ("trash", rig.trash), ("state", rig.state)):
         name = name.replace(f"{{{root}}}", str(path))
-    parts = re.split(r"(YYYY/MM/DD|<stem>)", name)
-    meanings = {"YYYY/MM/DD": r"\d{4}/\d\d/\d\d", "<stem>": r"[^/]+_\d{14}(~\d)?"}
+    parts = re.split(r"(YYYY/MM/DD|<stem>|<moment>)", name)
+    meanings = {
+        "YYYY/MM/DD": r"\d{4}/\d\d/\d\d",
+        "<stem>": r"[^/]+_\d{14}(~\d)?",
+        "<moment>": r"\d{8}T\d{6}",
+    }
     return re.compile("".join(meanings.get(part, re.escape(part)) for part in parts))
 
 
@@ -47,6 +53,14 @@ def used(rig: Rig) -> Rig:
     assert rig.run_to_the_end("--no-skip") == 0
     rig.upload("c", protected.path)
     rig.keep(protected)
+    assert rig.run_to_the_end() == 0
+    with rig.config_file.open("a") as config:
+        config.write('snapshots = "archive"\n')
+    rig.upload("d", rig.path(2), snapshots=1)
+    catalog = rig.state / FILE_NAME
+    catalog.chmod(0o444)
+    assert rig.run(wrapper=UNPRIVILEGED) == 0
+    os.truncate(catalog, 5000)
     assert rig.run_to_the_end() == 0
     return rig
 
