@@ -11,7 +11,6 @@ gives SIGBUS.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -19,16 +18,13 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
 from archiverd.errors import ArchiverError, ResourceError, StartupError
 from archiverd.policy.model import (
-    ArchiveKind,
-    ClipName,
     Event,
     Fingerprint,
     FoundFile,
@@ -41,62 +37,14 @@ from archiverd.policy.model import (
     Tree,
 )
 from archiverd.policy.rebuilding import KnownAgain
-from archiverd.policy.tree_path import is_below
+from archiverd.storage.catalog_rows import read_recording, read_snapshot, reason_text, receipt_text
+from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 
 FILE_NAME = "catalog.sqlite"
 
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
 SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
 TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
-
-_APPLICATION_ID = 0x61726368  # "arch"
-
-# Each entry brings the schema from the version of its index to the next. Never change one that was released.
-_MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-    CREATE TABLE recording (
-        id INTEGER PRIMARY KEY,
-        path BLOB NOT NULL,
-        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-        camera BLOB NOT NULL, taken_at TEXT NOT NULL, copy INTEGER NOT NULL,
-        state TEXT NOT NULL, reason TEXT NOT NULL,
-        not_before REAL NOT NULL, seen_at REAL NOT NULL,
-        attempts INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0,
-        job TEXT NOT NULL DEFAULT '',
-        archive BLOB, archive_sha256 TEXT NOT NULL DEFAULT '', archive_size INTEGER NOT NULL DEFAULT 0,
-        receipt TEXT,
-        disposed_to BLOB,
-        UNIQUE (path, ino, size, mtime_ns)
-    ) STRICT;
-    CREATE INDEX recording_by_state ON recording (state, taken_at);
-    CREATE INDEX recording_by_archive ON recording (archive) WHERE archive IS NOT NULL;
-    CREATE INDEX recording_by_job ON recording (job) WHERE job <> '';
-    CREATE INDEX recording_by_disposed_to ON recording (disposed_to) WHERE disposed_to IS NOT NULL;
-    CREATE TABLE snapshot (
-        id INTEGER PRIMARY KEY,
-        recording INTEGER NOT NULL REFERENCES recording (id) ON DELETE CASCADE,
-        path BLOB NOT NULL,
-        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-        disposed INTEGER NOT NULL DEFAULT 0,
-        disposed_to BLOB,
-        UNIQUE (path, ino, size, mtime_ns)
-    ) STRICT;
-    CREATE INDEX snapshot_by_recording ON snapshot (recording);
-    CREATE TABLE history (
-        id INTEGER PRIMARY KEY,
-        recording INTEGER NOT NULL REFERENCES recording (id) ON DELETE CASCADE,
-        at REAL NOT NULL,
-        state TEXT NOT NULL,
-        reason TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX history_by_recording ON history (recording, id);
-    """,
-    # The tree of `disposed_to`. What was let go of before that was asked went to the trash.
-    """
-    ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash'
-    """,
-)
 
 
 class ClaimLostError(ArchiverError):
@@ -187,11 +135,11 @@ class Catalog:
             connection.execute("PRAGMA synchronous = EXTRA")
             self._migrate()
         version = self._version()
-        if self._read_only and 0 < version < len(_MIGRATIONS):
+        if self._read_only and 0 < version < len(MIGRATIONS):
             raise OlderSchemaError(f"{self.path}: the catalog has schema {version}")
-        if version != len(_MIGRATIONS):
+        if version != len(MIGRATIONS):
             raise CatalogLostError(
-                f"{self.path}: the catalog has schema {version}, this archiverd knows {len(_MIGRATIONS)}"
+                f"{self.path}: the catalog has schema {version}, this archiverd knows {len(MIGRATIONS)}"
             )
         row = connection.execute("SELECT value FROM about WHERE key = 'id'").fetchone()
         if row is None:
@@ -218,9 +166,9 @@ class Catalog:
         application = self._connection.execute("PRAGMA application_id").fetchone()[0]
         tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
         ours = "SELECT COUNT(*) FROM sqlite_schema WHERE name IN ('recording', 'snapshot', 'history', 'about')"
-        if application != _APPLICATION_ID and self._connection.execute(ours).fetchone()[0] == 4:
+        if application != APPLICATION_ID and self._connection.execute(ours).fetchone()[0] == 4:
             raise self._damaged("its application id is not that of a catalog")
-        if application != _APPLICATION_ID and tables:
+        if application != APPLICATION_ID and tables:
             raise StartupError(
                 f"{self.path}: is the database of another program", advice="Move the file aside, or choose another"
             )
@@ -232,14 +180,14 @@ class Catalog:
         with self._transaction():
             version = self._version()
             # Not executescript: that commits what came before it.
-            for statement in ";\n".join(_MIGRATIONS[version:]).split(";\n"):
+            for statement in ";\n".join(MIGRATIONS[version:]).split(";\n"):
                 self._connection.execute(statement)
             if version == 0:
                 identity = self._new_id or secrets.token_hex(4)
                 self._connection.execute("INSERT INTO about VALUES ('id', ?)", (identity,))
-                self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            if version < len(_MIGRATIONS):
-                self._connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            if version < len(MIGRATIONS):
+                self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -337,7 +285,7 @@ class Catalog:
                 "INSERT INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
                 " not_before, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (path, mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera), name.taken_at.isoformat(),
-                 name.copy, State.WAITING, _text(reason), now, now),
+                 name.copy, State.WAITING, reason_text(reason), now, now),
             )  # fmt: skip
             self._log(int(cursor.lastrowid or 0), State.WAITING, reason, now)
         row = self._find(clip)
@@ -359,7 +307,7 @@ class Catalog:
 
     def _enter_known(self, connection: sqlite3.Connection, known: KnownAgain, now: float) -> None:
         mark, name = known.fingerprint, known.name
-        receipt = _rebuilt_receipt(known, now)
+        receipt = known.receipt(now)
         archive = known.archive
         entered = connection.execute(
             "INSERT OR IGNORE INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
@@ -367,10 +315,10 @@ class Catalog:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 os.fsencode(known.path), mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera),
-                name.taken_at.isoformat(), name.copy, known.state, _text(known.reason), now, now,
+                name.taken_at.isoformat(), name.copy, known.state, reason_text(known.reason), now, now,
                 None if archive is None else os.fsencode(archive.file.path),
                 0 if archive is None else archive.file.fingerprint.size,
-                None if receipt is None else _receipt_text(receipt),
+                None if receipt is None else receipt_text(receipt),
                 None if known.disposed_to is None else os.fsencode(known.disposed_to),
             ),
         )  # fmt: skip
@@ -428,7 +376,7 @@ class Catalog:
             self._move(
                 recording, State.PUBLISHING, f"as {os.fspath(archive)!r}", now, from_=recording.state,
                 archive=os.fsencode(archive), archive_sha256=sha256, archive_size=size,
-                receipt=_receipt_text(receipt),
+                receipt=receipt_text(receipt),
             )  # fmt: skip
             return self._load(recording.id)
 
@@ -437,7 +385,7 @@ class Catalog:
         with self._writing():
             self._move(
                 recording, State.ARCHIVED, reason, now, from_=recording.state, attempts=0, crashes=0,
-                receipt=_receipt_text(receipt),
+                receipt=receipt_text(receipt),
             )  # fmt: skip
             return self._load(recording.id)
 
@@ -447,7 +395,7 @@ class Catalog:
             self._move(
                 recording, State.ARCHIVED, receipt.reason, now, from_=State.ACTIVE, attempts=0, crashes=0,
                 archive=os.fsencode(archive), archive_sha256=receipt.archive_sha256,
-                archive_size=receipt.archive.size, receipt=_receipt_text(receipt),
+                archive_size=receipt.archive.size, receipt=receipt_text(receipt),
             )  # fmt: skip
             return self._load(recording.id)
 
@@ -512,7 +460,7 @@ class Catalog:
         assignments = "".join(f", {name} = ?" for name in columns)
         changed = self._connection.execute(
             f"UPDATE recording SET state = ?, reason = ?{assignments} WHERE id = ? AND state = ? AND job = ?",  # noqa: S608  (column names are this module's own words)
-            (state, _text(reason), *columns.values(), recording.id, from_, recording.job),
+            (state, reason_text(reason), *columns.values(), recording.id, from_, recording.job),
         ).rowcount
         if changed != 1:
             raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
@@ -521,14 +469,14 @@ class Catalog:
     def _set(self, identity: int, state: State, reason: str, now: float) -> None:
         self._connection.execute(
             "UPDATE recording SET state = ?, reason = ?, not_before = ?, job = '' WHERE id = ?",
-            (state, _text(reason), now, identity),
+            (state, reason_text(reason), now, identity),
         )
         self._log(identity, state, reason, now)
 
     def _log(self, identity: int, state: State, reason: str, now: float) -> None:
         self._connection.execute(
             "INSERT INTO history (recording, at, state, reason) VALUES (?, ?, ?, ?)",
-            (identity, now, state, _text(reason)),
+            (identity, now, state, reason_text(reason)),
         )
 
     # -- questions ----------------------------------------------------------------------------------------
@@ -576,7 +524,7 @@ class Catalog:
         with self._writing() as connection:
             connection.execute(
                 "UPDATE recording SET archive_sha256 = ?, receipt = ? WHERE id = ? AND archive_sha256 = ''",
-                (sha256, _receipt_text(replace(receipt, archive_sha256=sha256)), recording.id),
+                (sha256, receipt_text(replace(receipt, archive_sha256=sha256)), recording.id),
             )
 
     def of_job(self, job: str) -> Recording | None:
@@ -640,44 +588,11 @@ class Catalog:
             snapshots: dict[int, list[Snapshot]] = {}
             with self._making_sense():
                 for row in theirs:
-                    snapshots.setdefault(row["recording"], []).append(_snapshot(row))
-                return [_recording(row, snapshots.get(row["id"], [])) for row in rows]
+                    snapshots.setdefault(row["recording"], []).append(read_snapshot(row))
+                return [read_recording(row, snapshots.get(row["id"], [])) for row in rows]
 
     def _load(self, identity: int) -> Recording:
         return self._select("id = ?", (identity,))[0]
-
-
-def _recording(row: sqlite3.Row, snapshots: Iterable[Snapshot]) -> Recording:
-    return Recording(
-        id=row["id"],
-        path=_path(row["path"]),
-        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
-        name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
-        state=State(row["state"]),
-        reason=row["reason"],
-        not_before=row["not_before"],
-        seen_at=row["seen_at"],
-        attempts=row["attempts"],
-        crashes=row["crashes"],
-        job=row["job"],
-        archive=_path_or_none(row["archive"]),
-        archive_sha256=row["archive_sha256"],
-        archive_size=row["archive_size"],
-        receipt=None if row["receipt"] is None else _receipt(row["receipt"]),
-        disposed_to=_path_or_none(row["disposed_to"]),
-        snapshots=tuple(snapshots),
-    )
-
-
-def _snapshot(row: sqlite3.Row) -> Snapshot:
-    went_to = _path_or_none(row["disposed_to"])
-    return Snapshot(
-        id=row["id"],
-        path=_path(row["path"]),
-        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
-        disposed_to=None if went_to is None else Place(Tree(row["disposed_in"]), went_to),
-        disposed=bool(row["disposed"]),
-    )
 
 
 @contextmanager
@@ -718,49 +633,6 @@ def _mark_disposed(
             os.fsencode(path), mark.ino, mark.size, mark.mtime_ns,
         ),
     )  # fmt: skip
-
-
-def _rebuilt_receipt(known: KnownAgain, now: float) -> Receipt | None:
-    """What is known of an archive that was found standing. Hashes are not: reading them is what `check --full` does."""
-    archive = known.archive
-    if archive is None:
-        return None
-    return Receipt(
-        kind=ArchiveKind.REBUILT, source=known.fingerprint,
-        source_sha256="" if archive.told is None else archive.told.sha256,
-        archive=archive.file.fingerprint, archive_sha256="", rung="", encoder="", reason=known.reason,
-        frames=archive.frames, duration_s=archive.duration_s, checks=("its boxes are whole",), claimed_at=now,
-        encode_s=0.0, verify_s=0.0, committed_at=now,
-    )  # fmt: skip
-
-
-def _text(reason: str) -> str:
-    """The reason with what SQLite's TEXT can't hold (a name that is not UTF-8) escaped."""
-    return reason.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _path(value: bytes) -> PurePosixPath:
-    text = os.fsdecode(value)
-    if not is_below(text):
-        raise ValueError(f"{text!r} is no path below a root")
-    return PurePosixPath(text)
-
-
-def _path_or_none(value: bytes | None) -> PurePosixPath | None:
-    return None if value is None else _path(value)
-
-
-def _receipt_text(receipt: Receipt) -> str:
-    return json.dumps(asdict(receipt), ensure_ascii=True)
-
-
-def _receipt(text: str) -> Receipt:
-    values = json.loads(text)
-    values["kind"] = ArchiveKind(values["kind"])
-    values["source"] = Fingerprint(**values["source"])
-    values["archive"] = Fingerprint(**values["archive"])
-    values["checks"] = tuple(values["checks"])
-    return Receipt(**values)
 
 
 def _is_on_read_only_disk(path: Path) -> bool:

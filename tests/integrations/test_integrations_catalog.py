@@ -29,7 +29,8 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
-from archiverd.storage.catalog import _MIGRATIONS, FILE_NAME, Catalog, ClaimLostError
+from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
+from archiverd.storage.catalog_schema import MIGRATIONS
 from tests.recordings import MARK, NOW, PATH, TAKEN_AT, found, receipt, snapshot_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -186,7 +187,7 @@ def test_open_refuses_a_newer_catalog_and_leaves_it_alone(
 def of_the_first_schema(path: Path) -> None:
     """What the first archiverd would have left: one recording, its snapshot in the trash."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript(_MIGRATIONS[0])
+        connection.executescript(MIGRATIONS[0])
         connection.executescript("""
             PRAGMA application_id = 0x61726368;
             PRAGMA user_version = 1;

@@ -1,0 +1,35 @@
+"""What people read: plans, summaries, the state of things, the story of one file, proofs. As text, and as JSON."""
+
+from __future__ import annotations
+
+from archiverd.reports.proof import check_json, check_lines
+from archiverd.reports.recordings import list_table, recording_json, status_json, status_lines, unknown_lines, why_lines
+from archiverd.reports.runs import outcome_json, plan_json, plan_lines, plan_table, summary_lines
+from archiverd.reports.tree import discovery_json, discovery_lines, discovery_table, explanation_json, explanation_lines
+from archiverd.reports.words import JsonObject, share_text, size_text, span_text, time_text
+
+__all__ = [
+    "JsonObject",
+    "check_json",
+    "check_lines",
+    "discovery_json",
+    "discovery_lines",
+    "discovery_table",
+    "explanation_json",
+    "explanation_lines",
+    "list_table",
+    "outcome_json",
+    "plan_json",
+    "plan_lines",
+    "plan_table",
+    "recording_json",
+    "share_text",
+    "size_text",
+    "span_text",
+    "status_json",
+    "status_lines",
+    "summary_lines",
+    "time_text",
+    "unknown_lines",
+    "why_lines",
+]

@@ -1,0 +1,204 @@
+"""Recordings: a line each, the state of all, the story of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from archiverd.policy.model import Event, FoundFile, Recording, Snapshot, State, Tree
+from archiverd.policy.name_patterns import NamePatterns
+from archiverd.policy.naming import FileKind, NotAClip, printable
+from archiverd.reports.words import (
+    LISTED,
+    JsonObject,
+    add_row,
+    path_json,
+    safe,
+    share_text,
+    size_text,
+    table_of,
+    time_text,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from archiverd.storage.catalog import Catalog
+
+_NEXT = {
+    State.WAITING: "It is archived when its time has come, by the next run.",
+    State.ACTIVE: "It is being worked on.",
+    State.PUBLISHING: "Its archive is being given its name.",
+    State.ARCHIVED: "Its archive is committed; its source goes with the next run, unless it is protected.",
+    State.DONE: "Nothing: it is archived and its source was let go of.",
+    State.QUARANTINED: "Nothing removes it. `archiverd retry` has it tried again, and so does a new upload.",
+    State.GONE: "Nothing: its source went away before it was archived.",
+}
+
+
+def recording_json(recording: Recording) -> JsonObject:
+    """One recording with its receipt, as JSON."""
+    receipt = recording.receipt
+    return {
+        "path": printable(recording.path),
+        "camera": printable(recording.name.camera),
+        "taken_at": recording.name.taken_at.isoformat(),
+        "bytes": recording.fingerprint.size,
+        "state": recording.state,
+        "reason": recording.reason,
+        "attempts": recording.attempts,
+        "archive": path_json(recording.archive),
+        "disposed_to": path_json(recording.disposed_to),
+        "snapshots": [_snapshot_json(snapshot) for snapshot in recording.snapshots],
+        "receipt": None if receipt is None else asdict(receipt),
+    }
+
+
+def _snapshot_json(snapshot: Snapshot) -> JsonObject:
+    place = snapshot.disposed_to
+    return {
+        "path": printable(snapshot.path),
+        "disposed": snapshot.disposed,
+        "disposed_to": None if place is None else printable(place.path),
+        "disposed_in": None if place is None else place.tree,
+    }
+
+
+def list_table(recordings: Iterable[Recording]) -> Table:
+    """Recordings, a line each."""
+    table = table_of("taken at", "camera", "state", "size", "archive", "recording", "why")
+    for recording in recordings:
+        archived = size_text(recording.archive_size) if recording.receipt else ""
+        add_row(
+            table, recording.name.taken_at.isoformat(sep=" "), printable(recording.name.camera), recording.state,
+            size_text(recording.fingerprint.size), archived, printable(recording.path), recording.reason,
+        )  # fmt: skip
+    return table
+
+
+# -- status -----------------------------------------------------------------------------------------------
+
+
+def status_json(
+    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = ()
+) -> JsonObject:  # fmt: skip
+    """Queue, totals, and what needs somebody to look.
+
+    `orphans` are the snapshots that stand in the source tree without a recording; None where that can't be seen.
+    """
+    archived, before, after = catalog.archived_totals()
+    troubled = catalog.recordings((State.QUARANTINED,))
+    waiting = catalog.recordings((State.WAITING,))
+    active = catalog.recordings((State.ACTIVE, State.PUBLISHING))
+    return {
+        "catalog": catalog.id,
+        "roots": {tree: printable(path) for tree, path in roots.items()},
+        "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
+        "archived": {"recordings": archived, "source_bytes": before, "archive_bytes": after},
+        "active": [_reason_json(row) for row in active],
+        "waiting": [_reason_json(row) for row in waiting],
+        "quarantined": [_reason_json(row) for row in troubled],
+        "orphans": None if orphans is None else _orphans_json(orphans),
+    }
+
+
+def _orphans_json(orphans: Sequence[FoundFile]) -> JsonObject:
+    oldest = min(orphans, key=lambda orphan: orphan.fingerprint.mtime_ns, default=None)
+    return {"snapshots": len(orphans), "oldest": None if oldest is None else printable(oldest.path)}
+
+
+def _reason_json(row: Recording) -> JsonObject:
+    return {"path": printable(row.path), "reason": row.reason}
+
+
+def status_lines(status: JsonObject) -> list[str]:
+    """The status, as text."""
+    archived = status["archived"]
+    lines = [f"{tree:8} {path}" for tree, path in status["roots"].items()]
+    lines += [f"{state:12} {n['recordings']:6}  {size_text(n['bytes'])}" for state, n in status["states"].items()]
+    lines.append(
+        f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
+        f"{size_text(archived['archive_bytes'])} ({share_text(archived['archive_bytes'], archived['source_bytes'])})"
+    )
+    for title, key in (("Working on", "active"), ("Waiting", "waiting"), ("Quarantined", "quarantined")):
+        rows: Sequence[JsonObject] = status[key]
+        if rows:
+            lines.append(f"{title}:")
+            lines += [f"  {row['path']}: {row['reason']}" for row in rows[:LISTED]]
+        if len(rows) > LISTED:
+            lines.append(f"  and {len(rows) - LISTED} more (archiverd list --state {key})")
+    orphans = status["orphans"]
+    if orphans is None:
+        lines.append("The source tree can't be looked at now.")
+    elif orphans["snapshots"]:
+        lines.append(f"Snapshots without a recording in the source tree: {orphans['snapshots']}")
+        lines.append(f"  the oldest is {orphans['oldest']} (archiverd why PATH tells what it waits for)")
+    return safe(lines)
+
+
+# -- why --------------------------------------------------------------------------------------------------
+
+
+def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
+    """The story of one recording, in order, and what comes next."""
+    lines = [
+        f"{printable(recording.path)}: {recording.state}" + (f", {recording.reason}" if recording.reason else ""),
+        (
+            f"  camera {printable(recording.name.camera)}, taken at {recording.name.taken_at}, "
+            f"{size_text(recording.fingerprint.size)}"
+        ),
+    ]
+    lines += [f"  snapshot {printable(snapshot.path)}{_went_to(snapshot)}" for snapshot in recording.snapshots]
+    receipt = recording.receipt
+    if receipt is not None and recording.archive is not None:
+        lines.append(
+            f"  archive {printable(recording.archive)}: {receipt.kind}, {size_text(receipt.archive.size)} "
+            f"({share_text(receipt.archive.size, receipt.source.size)}), sha256 {receipt.archive_sha256 or 'not read since the catalog was made anew'}"
+        )
+        if receipt.encoder:
+            lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}, {receipt.encoder}")
+        lines += [f"  checked: {check}" for check in receipt.checks]
+    if recording.disposed_to is not None:
+        lines.append(f"  source in the trash as {printable(recording.disposed_to)}")
+    lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
+    lines.append(f"  Next: {_NEXT[recording.state]}")
+    return safe(lines)
+
+
+def _went_to(snapshot: Snapshot) -> str:
+    if not snapshot.disposed:
+        return ""
+    if snapshot.disposed_to is None:
+        return " (deleted)"
+    where = "beside the archive" if snapshot.disposed_to.tree is Tree.ARCHIVE else "in the trash"
+    return f" ({where} as {printable(snapshot.disposed_to.path)})"
+
+
+def unknown_lines(path: Path, names: NamePatterns, place: PurePosixPath, of_snapshot: str = "") -> list[str]:
+    """What can be said of a file the catalog does not know: `place` is its path in its tree, `names` that tree's.
+
+    `of_snapshot` is what the plan says of a snapshot.
+    """
+    lines = [f"{printable(path)}: not in the catalog"]
+    if not os.path.lexists(path):
+        return [*lines, "  There is no such file either."]
+    match names.kind(place):
+        case FileKind.CLIP:
+            lines.append("  Its name is that of a recording. The next run looks at it.")
+        case FileKind.SNAPSHOT:
+            lines.append("  A snapshot. It goes the way of a recording of its camera, once there is one close in time.")
+            lines += [f"  {of_snapshot}"] if of_snapshot else []
+        case FileKind.KEEP:
+            lines.append("  It protects the recording of its name: that is archived, and its source stays.")
+        case FileKind.PART | FileKind.GONE:
+            lines.append("  A job of archiverd made it or set it aside. The next run mends it, if it knows that job.")
+        case FileKind.MARKER:
+            lines.append("  It tells whose tree this is. Leave it where it is.")
+        case FileKind.FOREIGN:
+            name = names.parse(place)
+            reason = name.reason if isinstance(name, NotAClip) else "its name is none of ours"
+            lines.append(f"  It is not a recording: {reason}. archiverd leaves it alone.")
+    return lines

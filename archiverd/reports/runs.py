@@ -1,0 +1,133 @@
+"""What a run will do, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from archiverd.policy.naming import printable
+from archiverd.policy.outcome import Outcome, Result
+from archiverd.policy.planning import Action, Orphan, Planned, RunPlan
+from archiverd.reports.words import (
+    JsonObject,
+    add_row,
+    safe,
+    share_text,
+    size_text,
+    span_text,
+    table_of,
+    time_text,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def plan_table(plan: RunPlan) -> Table:
+    """The plan, a line for each recording that is not merely left."""
+    table = table_of("action", "recording", "size", "snapshots", "why")
+    for item in plan.items:
+        doubts = f" ({'; '.join(item.doubts)})" if item.doubts else ""
+        add_row(
+            table, item.action, printable(item.path), size_text(item.size), str(item.snapshots or ""),
+            item.reason + doubts,
+        )  # fmt: skip
+    return table
+
+
+def plan_lines(plan: RunPlan) -> list[str]:
+    """The totals of a plan, and what is left alone."""
+    lines = [f"Note: {note}" for note in plan.notes]
+    lines += [
+        f"{_PLANNED[action]}: {files} recording{'' if files == 1 else 's'}, {size_text(size)}"
+        for action, (files, size) in plan.totals().items()
+    ]
+    if plan.work:
+        end = "deleted" if plan.delete else "moved to the trash"
+        what = "Sources are" if plan.archive_snapshots else "Sources and their snapshots are"
+        lines.append(f"{what} {end} once their archives are proven.")
+        lines += ["Snapshots are put beside the archives."] if plan.archive_snapshots else []
+    if plan.vanished:
+        lines.append(f"No longer there, to be noted: {len(plan.vanished)}")
+    if plan.leftovers:
+        lines.append(f"Left by jobs nobody knows, see the log: {', '.join(map(printable, plan.leftovers))}")
+    lines += _orphan_lines(plan.orphans)
+    lines += [f"Left alone, {reason}: {count}" for reason, count in plan.ignored.items()]
+    return safe(lines) or ["There is nothing here."]
+
+
+def _orphan_lines(orphans: Sequence[Orphan]) -> list[str]:
+    """How many snapshots have no recording, and since when; nothing where there is none."""
+    if not orphans:
+        return []
+    oldest = time_text(min(orphan.written_at for orphan in orphans))
+    return [f"Snapshots without a recording, left alone: {len(orphans)}, the oldest of {oldest}"]
+
+
+_PLANNED = {
+    Action.ARCHIVE: "To archive",
+    Action.DISPOSE: "Archived, source to go",
+    Action.WAIT: "Too young",
+    Action.KEEP: "Archived and protected",
+    Action.LEAVE: "Quarantined",
+}
+
+
+def plan_json(plan: RunPlan) -> JsonObject:
+    """The plan, as JSON."""
+    return {
+        "items": [_planned_json(item) for item in plan.items],
+        "totals": {action: {"recordings": n, "bytes": size} for action, (n, size) in plan.totals().items()},
+        "ignored": dict(plan.ignored),
+        "orphans": [
+            {"path": printable(orphan.path), "written_at": orphan.written_at, "waits_for": orphan.waits_for}
+            for orphan in plan.orphans
+        ],
+        "leftovers": [printable(path) for path in plan.leftovers],
+        "vanished": [printable(row.path) for row in plan.vanished],
+        "notes": list(plan.notes),
+        "sources": "delete" if plan.delete else "trash",
+        "snapshots": "archive" if plan.archive_snapshots else "dispose",
+    }
+
+
+def _planned_json(item: Planned) -> JsonObject:
+    return {
+        "path": printable(item.path),
+        "camera": printable(item.camera),
+        "bytes": item.size,
+        "snapshots": item.snapshots,
+        "action": item.action,
+        "reason": item.reason,
+        "doubts": list(item.doubts),
+    }
+
+
+def summary_lines(
+    outcomes: Sequence[Outcome], waiting: int, elapsed_s: float, orphans: Sequence[Orphan] = ()
+) -> list[str]:  # fmt: skip
+    """The end of a run: counts, bytes before and after, and each recording there is something to say of."""
+    counts = Counter(outcome.result for outcome in outcomes)
+    made = [outcome for outcome in outcomes if outcome.archive_size]
+    before, after = sum(o.source_size for o in made), sum(o.archive_size for o in made)
+    lines = [f"{result}: {counts[result]}" for result in Result if counts[result]]
+    if made:
+        lines.append(f"{len(made)} archived: {size_text(before)} as {size_text(after)} ({share_text(after, before)})")
+    lines += [f"  {o.result} {printable(o.path)}: {o.reason}" for o in outcomes if o.reason]
+    if waiting:
+        lines.append(f"Too young, for a later run: {waiting}")
+    lines += _orphan_lines(orphans)
+    lines.append(f"Took {span_text(elapsed_s)}.")
+    return safe(lines)
+
+
+def outcome_json(outcome: Outcome) -> JsonObject:
+    """One outcome, as JSON."""
+    return {
+        "path": printable(outcome.path),
+        "result": outcome.result,
+        "reason": outcome.reason,
+        "source_bytes": outcome.source_size,
+        "archive_bytes": outcome.archive_size,
+    }

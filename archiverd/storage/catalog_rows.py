@@ -1,0 +1,98 @@
+"""Rows of the catalog as values, and values as what its columns hold.
+
+Paths are bytes there (`os.fsencode`), a receipt is a JSON object. What archiverd never wrote makes no sense and raises
+ValueError, KeyError or TypeError.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from archiverd.policy.model import (
+    ArchiveKind,
+    ClipName,
+    Fingerprint,
+    Place,
+    Receipt,
+    Recording,
+    Snapshot,
+    State,
+    Tree,
+)
+from archiverd.policy.tree_path import is_below
+
+Row = Mapping[str, Any]  # Any: SQLite's own value types, by column name
+
+
+def read_recording(row: Row, snapshots: Iterable[Snapshot]) -> Recording:
+    """A row of the table of recordings, with its snapshots."""
+    return Recording(
+        id=row["id"],
+        path=read_path(row["path"]),
+        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+        name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
+        state=State(row["state"]),
+        reason=row["reason"],
+        not_before=row["not_before"],
+        seen_at=row["seen_at"],
+        attempts=row["attempts"],
+        crashes=row["crashes"],
+        job=row["job"],
+        archive=read_optional_path(row["archive"]),
+        archive_sha256=row["archive_sha256"],
+        archive_size=row["archive_size"],
+        receipt=None if row["receipt"] is None else read_receipt(row["receipt"]),
+        disposed_to=read_optional_path(row["disposed_to"]),
+        snapshots=tuple(snapshots),
+    )
+
+
+def read_snapshot(row: Row) -> Snapshot:
+    """A row of the table of snapshots."""
+    went_to = read_optional_path(row["disposed_to"])
+    return Snapshot(
+        id=row["id"],
+        path=read_path(row["path"]),
+        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+        disposed_to=None if went_to is None else Place(Tree(row["disposed_in"]), went_to),
+        disposed=bool(row["disposed"]),
+    )
+
+
+def reason_text(reason: str) -> str:
+    """The reason with what SQLite's TEXT can't hold (a name that is not UTF-8) escaped."""
+    return reason.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_path(value: bytes) -> PurePosixPath:
+    """A path below a root. Raises: ValueError for one that leads elsewhere."""
+    text = os.fsdecode(value)
+    if not is_below(text):
+        raise ValueError(f"{text!r} is no path below a root")
+    return PurePosixPath(text)
+
+
+def read_optional_path(value: bytes | None) -> PurePosixPath | None:
+    """A path, or none."""
+    return None if value is None else read_path(value)
+
+
+def receipt_text(receipt: Receipt) -> str:
+    """A receipt as its column holds it."""
+    return json.dumps(asdict(receipt), ensure_ascii=True)
+
+
+def read_receipt(text: str) -> Receipt:
+    """What a column of receipts holds."""
+    values = json.loads(text)
+    values["kind"] = ArchiveKind(values["kind"])
+    values["source"] = Fingerprint(**values["source"])
+    values["archive"] = Fingerprint(**values["archive"])
+    values["checks"] = tuple(values["checks"])
+    return Receipt(**values)

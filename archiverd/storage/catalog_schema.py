@@ -1,0 +1,52 @@
+"""The tables of the catalog, and how they came to be what they are."""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x61726368  # "arch": tells a catalog from the database of another program
+
+# Each entry brings the schema from the version of its index to the next. Never change one that was released.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE recording (
+        id INTEGER PRIMARY KEY,
+        path BLOB NOT NULL,
+        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        camera BLOB NOT NULL, taken_at TEXT NOT NULL, copy INTEGER NOT NULL,
+        state TEXT NOT NULL, reason TEXT NOT NULL,
+        not_before REAL NOT NULL, seen_at REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0,
+        job TEXT NOT NULL DEFAULT '',
+        archive BLOB, archive_sha256 TEXT NOT NULL DEFAULT '', archive_size INTEGER NOT NULL DEFAULT 0,
+        receipt TEXT,
+        disposed_to BLOB,
+        UNIQUE (path, ino, size, mtime_ns)
+    ) STRICT;
+    CREATE INDEX recording_by_state ON recording (state, taken_at);
+    CREATE INDEX recording_by_archive ON recording (archive) WHERE archive IS NOT NULL;
+    CREATE INDEX recording_by_job ON recording (job) WHERE job <> '';
+    CREATE INDEX recording_by_disposed_to ON recording (disposed_to) WHERE disposed_to IS NOT NULL;
+    CREATE TABLE snapshot (
+        id INTEGER PRIMARY KEY,
+        recording INTEGER NOT NULL REFERENCES recording (id) ON DELETE CASCADE,
+        path BLOB NOT NULL,
+        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        disposed INTEGER NOT NULL DEFAULT 0,
+        disposed_to BLOB,
+        UNIQUE (path, ino, size, mtime_ns)
+    ) STRICT;
+    CREATE INDEX snapshot_by_recording ON snapshot (recording);
+    CREATE TABLE history (
+        id INTEGER PRIMARY KEY,
+        recording INTEGER NOT NULL REFERENCES recording (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX history_by_recording ON history (recording, id);
+    """,
+    # The tree of `disposed_to`. What was let go of before that was asked went to the trash.
+    """
+    ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash'
+    """,
+)
