@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from archiverd.storage.catalog import Catalog
 
+_NOT_READ = "not known: not read since the catalog was made anew"
+
 _NEXT = {
     State.WAITING: "It is archived when its time has come, by the next run.",
     State.ACTIVE: "It is being worked on.",
@@ -156,7 +158,7 @@ def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
     if receipt is not None and recording.archive is not None:
         lines.append(
             f"  archive {printable(recording.archive)}: {receipt.kind}, {size_text(receipt.archive.size)} "
-            f"({share_text(receipt.archive.size, receipt.source.size)}), sha256 {receipt.archive_sha256 or 'not read since the catalog was made anew'}"
+            f"({share_text(receipt.archive.size, receipt.source.size)}), sha256 {receipt.archive_sha256 or _NOT_READ}"
         )
         if receipt.encoder:
             lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}, {receipt.encoder}")
