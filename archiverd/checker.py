@@ -65,17 +65,15 @@ class Checker:
         """Look at everything, as far as the level asks. Raises: Interrupted; ResourceError where the machine fails."""
         findings = list(self._check_roots())
         found: dict[Tree, Discovery] = {}
-        leftovers: list[tuple[Tree, PurePosixPath]] = []
         for tree in Tree:
             try:
                 found[tree] = self._discoveries[tree].scan()
-                leftovers += [(tree, path) for path in self._discoveries[tree].scan_leftovers()]
             except StartupError as error:
                 findings.append(Finding(Severity.BROKEN, "I6", error.message, tree, advice=error.advice))
         rows = [] if self._catalog is None else self._catalog.recordings(_PROMISING)
         findings += judge_shared(rows)
         findings += self._check_unseen(found)
-        findings += self._check_leftovers(leftovers)
+        findings += self._check_leftovers(found)
         archives = found[Tree.ARCHIVE].recordings if Tree.ARCHIVE in found else ()
         sizes = {archive.clip.path: archive.clip.fingerprint.size for archive in archives}
         with make_display(len(sizes), sum(sizes.values())) as display:
@@ -126,8 +124,8 @@ class Checker:
             for reason, count in discovery.ignored.items():
                 yield Finding(Severity.NOTE, "I5", f"left alone, {reason}: {count}", tree)
 
-    def _check_leftovers(self, leftovers: Iterable[tuple[Tree, PurePosixPath]]) -> Iterator[Finding]:
-        for tree, path in leftovers:
+    def _check_leftovers(self, found: dict[Tree, Discovery]) -> Iterator[Finding]:
+        for tree, path in ((tree, path) for tree, discovery in found.items() for path in discovery.leftovers):
             part = naming.parse_part_name(path.name)
             job, _ = owner_of_gone(part.job if part is not None else naming.parse_gone_name(path.name) or "")
             owner = None if self._catalog is None else self._catalog.of_job(job)
@@ -138,7 +136,10 @@ class Checker:
                 yield finding
 
     def _check_unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery], look: _Look) -> Iterator[Finding]:
-        known = {Tree.ARCHIVE: {row.archive for row in rows}, Tree.TRASH: {row.disposed_to for row in rows}}
+        known = {
+            Tree.ARCHIVE: {row.archive for row in rows if row.state is not State.GONE},
+            Tree.TRASH: {row.disposed_to for row in rows},
+        }
         for tree, paths in known.items():
             clips = [recording.clip.path for recording in found[tree].recordings] if tree in found else []
             for clip in (clip for clip in clips if clip not in paths and not _is_retired(tree, clip)):
@@ -220,7 +221,7 @@ class _Look:
             return None
         except OSError as error:
             seen = replace(seen, unseen=error.strerror or str(error))
-        self._display.end("looked at")
+        self._display.end("")
         return seen
 
     def _looked_into(self, handle: int, seen: Standing, *, decode: bool) -> Standing:

@@ -305,13 +305,14 @@ def _display(make_reporter: MakeReporter, below: Below) -> MakeDisplay:
 def _told(rebuilt: Rebuilt) -> tuple[str, ...]:
     """What a rebuild found, in words and in the log; nothing of a first start over empty trees."""
     found = {
-        "archives are known again": rebuilt.archives,
-        "sources lie in the trash without an archive": rebuilt.only_in_trash,
-        "archives are not whole: `archiverd check` names them": len(rebuilt.unsound),
+        "archives known again": rebuilt.archives,
+        "sources in the trash without an archive": rebuilt.only_in_trash,
+        "archives that are not whole (`archiverd check` names them)": len(rebuilt.unsound),
+        "sources that stood aside, and were put back": len(rebuilt.put_back),
     }
-    words = [f"{count} {what}" for what, count in found.items() if count]
+    words = [f"{what}: {count}" for what, count in found.items() if count]
     if not words:
         return ()
-    note = f"the catalog is new, and was made from the trees: {'; '.join(words)}"
+    note = f"the catalog is new, and was made from the trees; {'; '.join(words)}"
     log.warning("%s", note)
     return (note,)

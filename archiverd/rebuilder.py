@@ -65,11 +65,13 @@ class Rebuilder:
         """
         rows = self._catalog.recordings()
         standing = self._discoveries[Tree.ARCHIVE].scan()
-        known = {row.archive for row in rows}
+        known = {row.archive for row in rows if row.state is not State.GONE}
         unknown = [found for found in standing.recordings if found.clip.path not in known]
         archives, unsound = self._look_at(unknown, make_display)
-        put_back = self._put_back(archives)
         sources, trash = (self._discoveries[tree].scan() for tree in (Tree.SOURCE, Tree.TRASH))
+        put_back = self._put_back(sources.leftovers, archives)
+        if put_back:
+            sources = self._discoveries[Tree.SOURCE].scan()
         in_trash = [row.disposed_to for row in rows if row.disposed_to is not None]
         entered = known_again(archives, sources, trash, in_trash)
         for batch in _batches(entered):
@@ -101,7 +103,7 @@ class Rebuilder:
                     unsound.append(found.clip.path)
                 else:
                     archives.append(seen)
-                display.end("read" if seen is not None else "not whole")
+                display.end("" if seen is not None else "not whole")
         return archives, unsound
 
     def _look(self, found: FoundRecording) -> SeenArchive | None:
@@ -126,12 +128,9 @@ class Rebuilder:
 
     # -- what stands aside --------------------------------------------------------------------------------
 
-    def _put_back(self, archives: list[SeenArchive]) -> list[PurePosixPath]:
+    def _put_back(self, leftovers: Iterable[PurePosixPath], archives: list[SeenArchive]) -> list[PurePosixPath]:
         """Give sources that a job set aside their names back, where an archive tells the name by their content."""
-        asides = [
-            path for path in self._discoveries[Tree.SOURCE].scan_leftovers()
-            if naming.parse_gone_name(path.name) is not None
-        ]  # fmt: skip
+        asides = [path for path in leftovers if naming.parse_gone_name(path.name) is not None]
         put_back: list[PurePosixPath] = []
         for aside in asides:
             self._stop.check()

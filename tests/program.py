@@ -6,9 +6,12 @@ import fcntl
 import hashlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +54,56 @@ def archiverd(
         stdin=stdin, capture_output=True, text=True, errors="surrogateescape", env=environment(**env), timeout=240,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+class Typed:
+    """archiverd on a terminal: everything it writes comes out here, and what is typed goes in."""
+
+    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
+        self.process = process
+        self._terminal = terminal
+        self._read = bytearray()
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def shows(self, words: str) -> bool:
+        self.read(0.02)
+        return words in self.output
+
+    def read(self, for_s: float) -> bool:
+        """Read what comes within a time; False when no more can come."""
+        ready, _, _ = select.select([self._terminal], [], [], for_s)
+        try:
+            chunk = os.read(self._terminal, 65536) if ready else None
+        except OSError:  # EIO: nobody has the other side open any more
+            return False
+        self._read += chunk or b""
+        return chunk != b""
+
+    def end(self) -> int:
+        deadline = time.monotonic() + 120
+        while self.read(0.5):
+            assert time.monotonic() < deadline, self.output
+        return self.process.wait(60)
+
+    @property
+    def output(self) -> str:
+        return bytes(self._read).decode()
+
+
+@contextmanager
+def typed(*arguments: str | Path) -> Iterator[Typed]:
+    terminal, inside = os.openpty()
+    termios.tcsetwinsize(inside, (24, 120))
+    try:
+        command = (*ARCHIVERD, *arguments, "--config", NO_CONFIG)
+        with subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, env=environment()) as process:
+            os.close(inside)
+            yield Typed(process, terminal)
+            process.kill()
+    finally:
+        os.close(terminal)
 
 
 @dataclass(frozen=True, slots=True)

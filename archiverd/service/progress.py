@@ -132,7 +132,7 @@ class ProgressReporter:
                 self._standing = replace(self._standing, current=current)
 
     def end(self, outcome: str) -> None:
-        """The current file is done with, whatever came of it: "archived", "failed: …"."""
+        """The current file is done with, whatever came of it: "archived", "failed: …"; "" where it needs no line."""
         with self._showing() as view:
             before, current = self._standing, self._standing.current
             if current is None:
@@ -143,7 +143,7 @@ class ProgressReporter:
                 done_bytes=before.done_bytes + current.size_bytes,
                 current=None,
             )
-            if not self._bars and not self._quiet:
+            if outcome and not self._bars and not self._quiet:
                 took = clock_text(self._clock() - current.began_s)
                 count = f"{self._standing.done_files}/{self._standing.total_files} files"
                 view.print_above(f"{count}, {current.name}: {one_line(outcome)}, took {took}")

@@ -153,13 +153,15 @@ class Catalog:
         """
         with self._faults():
             said = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            states = self._connection.execute("SELECT state FROM recording UNION SELECT state FROM history").fetchall()
-        if said != "ok":
-            raise self._damaged(said)
-        with self._making_sense():
-            for row in states:
-                State(row["state"])
-        self.recordings()
+            if said != "ok":
+                raise self._damaged(said)
+            with self._making_sense():
+                for row in self._connection.execute("SELECT DISTINCT state FROM history"):
+                    State(row["state"])
+                for row in self._connection.execute("SELECT * FROM recording"):
+                    read_recording(row, ())
+                for row in self._connection.execute("SELECT * FROM snapshot"):
+                    read_snapshot(row)
 
     def _recognize(self) -> None:
         """See that the file is a catalog, or empty, before anything is changed in it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from archiverd.storage.catalog import FILE_NAME, Catalog
 from archiverd.storage.roots import read_marker
 from tests.e2e.invariants import assert_all_archived, assert_nothing_lost, contents, picture_of
 from tests.e2e.rig import UNPRIVILEGED, Rig, content, results, sha256_of
+from tests.program import typed
+from tests.screen import screen_of
 
 LEVELS = ("--quick", "", "--full")
 NOBODY = "0123456789ab"  # a job no recording has
@@ -497,7 +500,14 @@ def test_report_names_each_fault_with_what_to_do_worst_first(whole: Rig, capsys:
     assert PurePosixPath(lines[0].split()[2].rstrip(":")) == whole.path()
 
 
-def test_progress_is_shown(whole: Rig) -> None:
-    with whole.started_verb("check", "--full") as process:
+def test_progress_is_shown_on_a_terminal(whole: Rig) -> None:
+    with typed("check", whole.camera, "--full") as session:
+        assert session.end() == 0
+    assert re.search(r"[0-5]/5 files .*━.* % ", session.output)
+    assert "nothing to tell" in screen_of(session.output)[-1] or "notes" in screen_of(session.output)[-1]
+
+
+def test_check_without_a_terminal_says_no_line_for_each_archive(whole: Rig) -> None:
+    with whole.started_verb("check") as process:
         assert process.wait(60) == 0
-    assert "5/5 files" in whole.output.read_text()
+    assert "files, " not in whole.output.read_text()

@@ -235,7 +235,7 @@ def test_rebuild_is_told(mixed: Rig, capsys: pytest.CaptureFixture[str]) -> None
     said = (mixed.camera / "archiver.log").read_text()
     assert "the catalog is damaged" in said
     assert f"set aside as {broken_catalogs(mixed)[0]}, and made anew from the trees" in said
-    assert "the catalog is new, and was made from the trees: 3 archives are known again" in said
+    assert "the catalog is new, and was made from the trees; archives known again: 3" in said
     assert "Note: the catalog is new" in capsys.readouterr().out
 
 
@@ -368,7 +368,7 @@ def test_archive_that_is_not_whole_is_not_known_again(mixed: Rig) -> None:
     assert row.reason == "it lies in the trash, and no archive of it stands"
     log = (mixed.camera / "archiver.log").read_text()
     assert f"{mixed.path(0)}: in the archive tree, is not whole" in log
-    assert "1 archives are not whole: `archiverd check` names them" in log
+    assert "archives that are not whole (`archiverd check` names them): 1" in log
 
 
 def test_source_deleted_for_good_is_known_by_its_archive(rig: Rig) -> None:

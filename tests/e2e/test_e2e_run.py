@@ -7,16 +7,13 @@ import grp
 import json
 import os
 import re
-import select
 import shutil
 import stat
 import subprocess
 import tempfile
-import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.outcomes import RecordProperty, tell
-from tests.program import ARCHIVERD, NO_CONFIG, archiverd, environment, once, sha256_of, standing
+from tests.program import ARCHIVERD, archiverd, environment, once, sha256_of, standing, typed
 from tests.screen import screen_of, until
 from tools import footage
 from tools.footage import Clip
@@ -362,56 +359,6 @@ def test_run_without_a_terminal_to_ask_on_is_refused_before_anything_is_done(roo
     assert "there is no terminal to ask on" in told.err
     assert "Give --no-confirm to go ahead without asking" in told.err
     assert standing(root) == before
-
-
-class Typed:
-    """archiverd on a terminal: everything it writes comes out here, and what is typed goes in."""
-
-    def __init__(self, process: subprocess.Popen[bytes], terminal: int) -> None:
-        self.process = process
-        self._terminal = terminal
-        self._read = bytearray()
-
-    def type(self, text: str) -> None:
-        os.write(self._terminal, text.encode())
-
-    def shows(self, words: str) -> bool:
-        self.read(0.02)
-        return words in self.output
-
-    def read(self, for_s: float) -> bool:
-        """Read what comes within a time; False when no more can come."""
-        ready, _, _ = select.select([self._terminal], [], [], for_s)
-        try:
-            chunk = os.read(self._terminal, 65536) if ready else None
-        except OSError:  # EIO: nobody has the other side open any more
-            return False
-        self._read += chunk or b""
-        return chunk != b""
-
-    def end(self) -> int:
-        deadline = time.monotonic() + 120
-        while self.read(0.5):
-            assert time.monotonic() < deadline, self.output
-        return self.process.wait(60)
-
-    @property
-    def output(self) -> str:
-        return bytes(self._read).decode()
-
-
-@contextmanager
-def typed(*arguments: str | Path) -> Iterator[Typed]:
-    terminal, inside = os.openpty()
-    termios.tcsetwinsize(inside, (24, 120))
-    try:
-        command = (*ARCHIVERD, *arguments, "--config", NO_CONFIG)
-        with subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, env=environment()) as process:
-            os.close(inside)
-            yield Typed(process, terminal)
-            process.kill()
-    finally:
-        os.close(terminal)
 
 
 @pytest.mark.parametrize("answer", ["n", "", "nonsense", "\x04"], ids=["n", "nothing", "nonsense", "end of input"])
