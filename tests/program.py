@@ -44,6 +44,11 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(CHECKOUT), "TERM": "xterm", **extra}
 
 
+def unmeasured() -> dict[str, str]:
+    """The same, and no coverage is measured in the child: what it loads and opens is its own."""
+    return {name: value for name, value in environment().items() if not name.startswith("COVERAGE")}
+
+
 def archiverd(
     *arguments: str | bytes | Path, config: Path | None = NO_CONFIG, stdin: int = subprocess.DEVNULL, **env: str
 ) -> Ran:

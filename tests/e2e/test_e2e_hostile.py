@@ -22,7 +22,17 @@ from typing import Any
 import pytest
 
 from tests.outcomes import RecordProperty, tell
-from tests.program import ARCHIVERD, CHECKOUT, NO_CONFIG, Standing, archiverd, environment, once, sha256_of, standing
+from tests.program import (
+    ARCHIVERD,
+    CHECKOUT,
+    NO_CONFIG,
+    Standing,
+    archiverd,
+    once,
+    sha256_of,
+    standing,
+    unmeasured,
+)
 from tools import damage
 
 DAY = "2026/03/14"
@@ -132,7 +142,7 @@ def _build(folder: Path) -> None:
         before = _pictures(root)
         trace = ("strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={TRACED}", "-o", folder / which / "strace")
         command = (*trace, *ARCHIVERD, "run", root, "--no-confirm", "--json", "--config", NO_CONFIG)
-        done = subprocess.run(command, capture_output=True, env=environment(), timeout=240)
+        done = subprocess.run(command, capture_output=True, env=unmeasured(), timeout=240)
         told["run"] = json.loads(done.stdout)
         told["untouched"] = _pictures(root) == before
     told["list"] = archiverd("list", root, "--json").json

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiverd import __version__
-from tests.program import ARCHIVERD, NO_CONFIG, archiverd, environment, standing
+from tests.program import ARCHIVERD, NO_CONFIG, archiverd, environment, standing, unmeasured
 
 
 @pytest.fixture
@@ -40,18 +40,18 @@ def test_version_is_told() -> None:
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("run", "--help"), ("run", "--no-such-option")])
 def test_what_needs_no_work_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     command = (ARCHIVERD[0], "-X", "importtime", *ARCHIVERD[1:], *arguments)
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=unmeasured())
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "archiverd.cli" in loaded
     assert loaded & {"rich", "pydantic", "sqlite3", "subprocess", "watchdog", "archiverd.pipeline"} == set()
 
 
-@pytest.mark.parametrize("verb", ["run", "discover", "status", "list", "why", "config"])
+@pytest.mark.parametrize("verb", ["run", "discover", "status", "list", "why", "check", "config"])
 def test_help_knows_each_verb(verb: str) -> None:
     assert re.search(rf"^  {verb}  ", archiverd("--help", config=None).out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("verb", ["run", "discover", "status", "list", "why"])
+@pytest.mark.parametrize("verb", ["run", "discover", "status", "list", "why", "check"])
 def test_help_of_a_verb_gives_an_example(verb: str) -> None:
     assert f"\n    archiverd {verb} " in archiverd(verb, "--help", config=None).out
 

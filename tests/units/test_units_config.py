@@ -33,6 +33,7 @@ from archiverd.config import (
 )
 from archiverd.errors import ConfigError, Problem
 from archiverd.policy.name_patterns import CANONICAL
+from tests.program import unmeasured
 
 DAY_S = 86400
 REFERENCE = Path(__file__).parents[2] / "docs" / "ref" / "config.md"
@@ -768,7 +769,8 @@ def test_reference_names_every_mode() -> None:
 def test_import_takes_none_of_the_heavy_modules() -> None:
     heavy = {"archiverd.storage", "archiverd.media", "click", "rich", "sqlite3", "subprocess", "watchdog"}
     program = "import sys, archiverd.config; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    command = (sys.executable, "-c", program)
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=unmeasured())
 
     assert heavy & set(loaded.stdout.split()) == set()
 
