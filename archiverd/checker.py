@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -23,13 +23,15 @@ from archiverd.policy.checking import (
     Standing,
     is_to_decode,
     judge,
+    judge_absent,
     judge_leftover,
     judge_root,
     judge_shared,
+    judge_snapshot,
     judge_source_root,
     judge_unknown,
 )
-from archiverd.policy.model import Discovery, Recording, State, Tree
+from archiverd.policy.model import Discovery, FoundRecording, Place, Recording, State, Tree
 from archiverd.policy.rebuilding import is_retired
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
@@ -64,23 +66,29 @@ class Checker:
     def check(self, make_display: MakeDisplay) -> Checked:
         """Look at everything, as far as the level asks. Raises: Interrupted; ResourceError where the machine fails."""
         findings = list(self._check_roots())
+        absent = {finding.tree for finding in findings if finding.severity is Severity.BROKEN}
         found: dict[Tree, Discovery] = {}
-        for tree in Tree:
+        for tree in (tree for tree in Tree if tree not in absent or tree is Tree.SOURCE):
             try:
                 found[tree] = self._discoveries[tree].scan()
             except StartupError as error:
                 findings.append(Finding(Severity.BROKEN, "I6", error.message, tree, advice=error.advice))
+                absent.add(tree)
         rows = [] if self._catalog is None else self._catalog.recordings(_PROMISING)
         findings += judge_shared(rows)
         findings += self._check_unseen(found)
         findings += self._check_leftovers(found)
-        archives = found[Tree.ARCHIVE].recordings if Tree.ARCHIVE in found else ()
-        sizes = {archive.clip.path: archive.clip.fingerprint.size for archive in archives}
-        with make_display(len(sizes), sum(sizes.values())) as display:
+        archives = {row.archive for row in rows if row.archive is not None and row.state is not State.GONE}
+        if Tree.ARCHIVE in absent:
+            findings.append(judge_absent(Tree.ARCHIVE, len(archives)))
+        sizes = {r.clip.path: r.clip.fingerprint.size for r in _in(found, Tree.ARCHIVE)}
+        unknown = self._unknown(rows, found)
+        total = len(archives | {*sizes}) + sum(tree is Tree.TRASH for tree, _ in unknown)
+        with make_display(total, sum(sizes.values())) as display:
             look = _Look(self._files, self._level, self._transcoder, self._stop, display)
-            findings += self._check_recordings(rows, look)
-            findings += self._check_unknown(rows, found, look)
-        in_trash = sum(not is_retired(r.clip.path) for r in found[Tree.TRASH].recordings) if Tree.TRASH in found else 0
+            findings += self._check_recordings(rows, look, absent)
+            findings += self._check_unknown(unknown, look)
+        in_trash = sum(not is_retired(r.clip.path) for r in _in(found, Tree.TRASH))
         return Checked(tuple(findings), len(rows), len(sizes), sum(sizes.values()), in_trash)
 
     # -- roots --------------------------------------------------------------------------------------------
@@ -135,17 +143,24 @@ class Checker:
             if finding is not None and self._files.status(tree, path) is not None:
                 yield finding
 
-    def _check_unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery], look: _Look) -> Iterator[Finding]:
+    def _unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery]) -> list[tuple[Tree, PurePosixPath]]:
+        """The clips in archive and trash that no row speaks of."""
         known = {
             Tree.ARCHIVE: {row.archive for row in rows if row.state is not State.GONE},
             Tree.TRASH: {row.disposed_to for row in rows},
         }
-        for tree, paths in known.items():
-            clips = [recording.clip.path for recording in found[tree].recordings] if tree in found else []
-            for clip in (clip for clip in clips if clip not in paths and not _is_retired(tree, clip)):
-                standing = None if self._is_known_by_now(clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
-                if standing is not None:
-                    yield judge_unknown(tree, clip, standing, source_stands=self._source_stands(standing.told))
+        return [
+            (tree, one.clip.path)
+            for tree, paths in known.items()
+            for one in _in(found, tree)
+            if one.clip.path not in paths and not (tree is Tree.TRASH and is_retired(one.clip.path))
+        ]
+
+    def _check_unknown(self, unknown: Iterable[tuple[Tree, PurePosixPath]], look: _Look) -> Iterator[Finding]:
+        for tree, clip in unknown:
+            standing = None if self._is_known_by_now(clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
+            if standing is not None:
+                yield judge_unknown(tree, clip, standing, source_stands=self._source_stands(standing.told))
 
     def _source_stands(self, told: Told | None) -> bool:
         return told is not None and self._stands(Tree.SOURCE, told.source, told.size, told.mtime_ns) is True
@@ -167,24 +182,28 @@ class Checker:
 
     # -- recordings ---------------------------------------------------------------------------------------
 
-    def _check_recordings(self, rows: Iterable[Recording], look: _Look) -> Iterator[Finding]:
+    def _check_recordings(self, rows: Iterable[Recording], look: _Look, absent: Set[Tree | None]) -> Iterator[Finding]:
+        """Hold each row against what stands. Of what should stand in a tree that is absent nothing is said."""
         for row in rows:
-            findings = judge(row, self._seen(row, look))
+            if Tree.ARCHIVE in absent and row.state in (State.ARCHIVED, State.DONE):
+                continue
+            findings = self._judge(row, look, absent)
             if findings and self._catalog is not None:
                 fresh = self._catalog.reload(row)
-                findings = findings if fresh == row else judge(fresh, self._seen(fresh, look))
+                findings = findings if fresh == row else self._judge(fresh, look, absent)
             yield from findings
 
-    def _seen(self, row: Recording, look: _Look) -> Seen:
+    def _judge(self, row: Recording, look: _Look, absent: Set[Tree | None]) -> tuple[Finding, ...]:
+        snapshots = (judge_snapshot(row, snapshot, look.at_place(snapshot.disposed_to)) for snapshot in row.snapshots)
+        return (*judge(row, self._seen(row, look, absent)), *filter(None, snapshots))
+
+    def _seen(self, row: Recording, look: _Look, absent: Set[Tree | None]) -> Seen:
         mark, archive = row.fingerprint, None
         if row.archive is not None and row.state in (State.ARCHIVED, State.DONE):
             decode = row.receipt is not None and is_to_decode(row.receipt)
             archive = look.at(Tree.ARCHIVE, row.archive, decode=decode)
-        return Seen(
-            archive=archive,
-            source_stands=self._stands(Tree.SOURCE, row.path, mark.size, mark.mtime_ns),
-            trashed_stands=self._stands(Tree.TRASH, row.disposed_to, mark.size, None),
-        )
+        trashed = None if Tree.TRASH in absent else self._stands(Tree.TRASH, row.disposed_to, mark.size, None)
+        return Seen(archive, self._stands(Tree.SOURCE, row.path, mark.size, mark.mtime_ns), trashed)
 
 
 class _Look:
@@ -224,6 +243,16 @@ class _Look:
         self._display.end("")
         return seen
 
+    def at_place(self, place: Place | None) -> Standing | None:
+        """The size and time of what was put beside an archive; None for all else, and where nothing stands."""
+        if place is None or place.tree is not Tree.ARCHIVE:
+            return None
+        try:
+            status = self._files.status(place.tree, place.path)
+        except OSError as error:
+            return Standing(True, unseen=error.strerror or str(error))
+        return status and Standing(stat.S_ISREG(status.st_mode), status.st_size, status.st_mtime_ns)
+
     def _looked_into(self, handle: int, seen: Standing, *, decode: bool) -> Standing:
         seen = replace(seen, fault=boxes.walk(handle).fault, told=parse_told(read_own_tag(handle)))
         if self._level is Level.NORMAL:
@@ -240,8 +269,9 @@ class _Look:
         return replace(seen, decode_error=decoded.error, frames=decoded.frames)
 
 
-def _is_retired(tree: Tree, clip: PurePosixPath) -> bool:
-    return tree is Tree.TRASH and is_retired(clip)
+def _in(found: dict[Tree, Discovery], tree: Tree) -> tuple[FoundRecording, ...]:
+    """The recordings found in a tree; none where it was not looked through."""
+    return found[tree].recordings if tree in found else ()
 
 
 def _ignore(_position: Position) -> None:

@@ -396,12 +396,21 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
             for row, history in found
         ]
         _print_json(events)
+    roots = _roots(config)
     for row, history in [] if options["as_json"] else found:
-        _print_lines(reports.why_lines(row, history))
+        _print_lines(reports.why_lines(row, history, roots))
     if not found and not options["as_json"]:
-        words = reports.unknown_lines(path, config.patterns.in_tree(tree), place, _of_snapshot(config, (tree, place)))
+        of_snapshot = _of_snapshot(config, (tree, place))
+        words = reports.unknown_lines(path, config.patterns.in_tree(tree), tree, place, of_snapshot)
         _print_lines(words)
     return 0 if found else 1
+
+
+def _roots(config: Config) -> dict[Tree, Path]:
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.stop import NeverStop
+
+    return Pipeline(config, NeverStop()).roots
 
 
 def _of_snapshot(config: Config, place: tuple[Tree, PurePosixPath]) -> str:
@@ -537,14 +546,20 @@ def _catalog(config: Config) -> AbstractContextManager[Catalog]:
 
 def _catalog_path(config: Config) -> Path:
     """The catalog's file. Raises: StartupError where there is none."""
-    from archiverd.storage.catalog import FILE_NAME
+    from archiverd.storage.catalog_schema import FILE_NAME
+    from archiverd.storage.roots import read_marker
 
     path = config.state_dir / FILE_NAME
-    if not path.exists():
+    if path.exists():
+        return path
+    if read_marker(config.directory) is not None:
         raise StartupError(
-            f"{path}: there is no catalog yet", advice=f"Begin with: archiverd run {config.directory} --dry-run"
+            f"{path}: the catalog is not there any more",
+            advice=f"The next run makes it anew from the trees: archiverd run {config.directory}",
         )
-    return path
+    raise StartupError(
+        f"{path}: there is no catalog yet", advice=f"Begin with: archiverd run {config.directory} --dry-run"
+    )
 
 
 @cli.command()

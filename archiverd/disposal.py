@@ -131,11 +131,12 @@ class Disposer:
         """The source is not under its name any more: finish what a disposal that was cut short left to do."""
         if self._bench.files.status(Tree.SOURCE, recording.path) is not None:
             reason = "another upload has taken the source's name; that is a recording of its own"
-            self._bench.catalog.done(recording, None, reason, self._bench.clock())
+            self._bench.catalog.done(recording, recording.disposed_to, reason, self._bench.clock())
             return outcome(recording, result, reason)
         self._dispose_of_snapshots(recording)
         place = recording.disposed_to or self._moved_to(Place(Tree.TRASH, recording.path), receipt.source)
-        self._bench.catalog.done(recording, place, "its source was gone already", self._bench.clock())
+        reason = "its source was gone already" if recording.disposed_to is None else "its late snapshots were let go of"
+        self._bench.catalog.done(recording, place, reason, self._bench.clock())
         return outcome(recording, result, receipt.reason)
 
     def _dispose_of_snapshots(self, recording: Recording) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from archiverd.checker import Checker
 from archiverd.config import Config, Order, Snapshots
@@ -29,11 +29,12 @@ from archiverd.processor import FileProcessor
 from archiverd.rebuilder import Rebuilder, Rebuilt
 from archiverd.scanner import Scanner, discoveries
 from archiverd.service.progress import ProgressReporter
-from archiverd.storage.catalog import FILE_NAME, SOURCE_ROOT, Catalog, CatalogLostError, ClaimLostError
+from archiverd.storage.catalog import SOURCE_ROOT, Catalog, CatalogLostError, ClaimLostError
 from archiverd.storage.catalog_file import usable_catalog
+from archiverd.storage.catalog_schema import FILE_NAME
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
-from archiverd.storage.roots import Roots, read_marker
+from archiverd.storage.roots import Roots, read_marker, see_marked
 from archiverd.workbench import JobSettings, MakeDisplay, Workbench
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ class Summary:
         return 1 if any(outcome.result.is_trouble for outcome in self.outcomes) else 0
 
 
+_GONE = "the catalog is not there any more; the next run makes it anew from the trees"
+
+
 class Pipeline:
     """One archiverd over three trees. `make_files` lets a test stand its own FileManager in."""
 
@@ -82,8 +86,10 @@ class Pipeline:
     def preview(self) -> RunPlan:
         """The plan a run would carry out now. Writes nothing, takes no lock.
 
-        Raises: StartupError where the input is not there; LockedError where a root is another catalog's.
+        Raises: StartupError where the input, or the disk of another root, is not there; LockedError where a root is
+        another catalog's.
         """
+        self._see_the_others()
         known, remembered, notes = self._remembered()
         found = self._finders()[Tree.SOURCE].scan()
         marker = read_marker(self.roots[Tree.SOURCE])
@@ -94,13 +100,22 @@ class Pipeline:
     def _remembered(self) -> tuple[list[Recording], str | None, tuple[str, ...]]:
         """What the catalog knows, the source root it knows, and what is to be told of a catalog that can't be used."""
         if not self._catalog_path.exists():
-            return [], None, ()
+            return [], None, (_GONE,) if self._is_in_use() else ()
         try:
             with Catalog.to_read(self._catalog_path) as catalog:
                 self._compare_markers(catalog.id)
                 return catalog.recordings(), catalog.recall(SOURCE_ROOT), ()
         except CatalogLostError as lost:
             return [], None, (str(lost),)
+
+    def _is_in_use(self) -> bool:
+        marker = read_marker(self.roots[Tree.SOURCE])
+        return marker is not None and bool(marker.catalog)
+
+    def _see_the_others(self) -> None:
+        """See that archive and trash are there, where the source root is in use: a run would begin with that."""
+        for tree in (Tree.ARCHIVE, Tree.TRASH) if self._is_in_use() else ():
+            see_marked(tree, self.roots[tree])
 
     def orphans(self) -> tuple[FoundFile, ...] | None:
         """The snapshots in the source tree whose recording does not stand there; None where it can't be looked at."""
@@ -142,9 +157,10 @@ class Pipeline:
         with self._opened() as (catalog, files, roots):
             finders = self._finders()
             rebuilder = self._rebuilder(catalog, files)
-            notes = _told(rebuilder.rebuild(_display(make_reporter, below))) if rebuilder.needed else ()
+            rebuilt = rebuilder.rebuild(_display(make_reporter, below)) if rebuilder.needed else Rebuilt()
+            notes = _told(rebuilt)
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
-            troubles = scanner.recover()
+            troubles = [*map(_unsound, rebuilt.unsound), *scanner.recover()]
             transcoder = self._transcoder()
             transcoder.prove()
             found = scanner.scan()
@@ -189,7 +205,7 @@ class Pipeline:
             recover = Scanner(catalog, files, self._finders(), self._stop, self._clock).recover
             rebuild = partial(rebuilder.rebuild, make_display)
             mended = Mender(catalog, files, rebuild, recover, self._stop, self._clock).mend(checked.findings)
-        renewed = dict.fromkeys(lost, Mended("made anew from the trees; a broken file was set aside beside it"))
+        renewed = dict.fromkeys(lost, Mended("made anew from the trees; the log says what became of the old file"))
         return CheckReport(level, (*lost, *checked.findings), checked, renewed | mended)
 
     def _examined(self, stack: ExitStack) -> tuple[Catalog | None, tuple[Finding, ...]]:
@@ -239,7 +255,8 @@ class Pipeline:
         if item.late:
             row = catalog.attach(row, item.late)
         if item.action is Action.DISPOSE and row.state is State.DONE:
-            return catalog.stands_again(row, self._clock())
+            reason = item.reason if item.late else "its source stands again"
+            return catalog.take_up_again(row, reason, self._clock())
         if item.action is Action.ARCHIVE and row.state in (State.ARCHIVED, State.DONE):
             return catalog.wait(row, item.reason, self._clock(), self._clock())
         return row
@@ -300,6 +317,10 @@ def _display(make_reporter: MakeReporter, below: Below) -> MakeDisplay:
             yield reporter
 
     return make_display
+
+
+def _unsound(archive: PurePosixPath) -> Outcome:
+    return Outcome(archive, Result.FAILED, "stands in the archive, and is not whole: see archiverd check")
 
 
 def _told(rebuilt: Rebuilt) -> tuple[str, ...]:

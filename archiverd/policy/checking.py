@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from archiverd.policy.model import ArchiveKind, Receipt, Recording, State, Tree
+from archiverd.policy.model import ArchiveKind, Receipt, Recording, Snapshot, State, Tree
 from archiverd.policy.told import Told
 
 
@@ -135,8 +135,7 @@ def judge(recording: Recording, seen: Seen) -> tuple[Finding, ...]:
         case State.GONE if recording.disposed_to is not None and seen.trashed_stands:
             found = [_alone_in_trash(recording)]
         case State.ACTIVE | State.PUBLISHING:
-            words = "a job holds it: at work now, or left by a process that died, and then the next start mends it"
-            found = [_of_source(recording, Severity.NOTE, "I7", words, mend=Mend.RECOVER)]
+            found = [_held(recording)]
         case _:
             found = []
     return tuple(found)
@@ -145,7 +144,8 @@ def judge(recording: Recording, seen: Seen) -> tuple[Finding, ...]:
 def _judge_archived(recording: Recording, seen: Seen) -> Iterator[Finding]:
     receipt, archive = recording.receipt, seen.archive
     if receipt is None or recording.archive is None:
-        yield _of_source(recording, Severity.BROKEN, "I1", "counts as archived, and no receipt says where")
+        words = "counts as archived, and no receipt says where"
+        yield Finding(Severity.BROKEN, "I1", words, Tree.SOURCE, recording.path, recording=recording.id)
         return
     if archive is None:
         yield _archive_gone(recording, seen)
@@ -164,7 +164,8 @@ def _judge_archived(recording: Recording, seen: Seen) -> Iterator[Finding]:
         )
     if not receipt.archive_sha256 and archive.sha256 is not None:
         words = "its SHA-256 is not in the catalog, which was made anew"
-        note = _of_archive(recording, Severity.NOTE, "I4", words, mend=Mend.HASH)
+        advice = "`archiverd check --full --repair` notes it"
+        note = _of_archive(recording, Severity.NOTE, "I4", words, advice=advice, mend=Mend.HASH)
         yield replace(note, value=archive.sha256)
 
 
@@ -247,10 +248,45 @@ def _of_archive(
     return Finding(severity, invariant, what, Tree.ARCHIVE, recording.archive, advice, mend, recording.id)
 
 
-def _of_source(
-    recording: Recording, severity: Severity, invariant: str, what: str, *, mend: Mend = Mend.NOTHING
-) -> Finding:
-    return Finding(severity, invariant, what, Tree.SOURCE, recording.path, mend=mend, recording=recording.id)
+def _held(recording: Recording) -> Finding:
+    return Finding(
+        Severity.NOTE, "I7", "a job holds it: at work now, or left by a process that died", Tree.SOURCE, recording.path,
+        "A run that begins when none is at work mends it", Mend.RECOVER, recording.id,
+    )  # fmt: skip
+
+
+def judge_snapshot(recording: Recording, snapshot: Snapshot, standing: Standing | None) -> Finding | None:
+    """Hold a snapshot that was put beside its archive, the only copy of it, against what stands there.
+
+    Its size and time are known, and not its hash.
+    """
+    place = snapshot.disposed_to
+    if place is None or place.tree is not Tree.ARCHIVE:
+        return None
+
+    def finding(severity: Severity, what: str, advice: str = "") -> Finding:
+        return Finding(severity, "I1", what, place.tree, place.path, advice, recording=recording.id)
+
+    if standing is None:
+        return finding(
+            Severity.LOST, "the snapshot is not there", "Look in backups, and for a disk that is not mounted"
+        )
+    if standing.unseen:
+        return finding(Severity.DOUBT, f"the snapshot could not be looked at: {standing.unseen}")
+    if not standing.regular:
+        return finding(Severity.BROKEN, "the snapshot is no regular file any more")
+    mark = snapshot.fingerprint
+    if standing.size != mark.size:
+        return finding(Severity.BROKEN, f"the snapshot holds {standing.size} bytes, and was put there with {mark.size}")
+    if standing.mtime_ns != mark.mtime_ns:
+        return finding(Severity.DOUBT, "the snapshot was written to, or given another time, since it was put there")
+    return None
+
+
+def judge_absent(tree: Tree, archives: int) -> Finding:
+    """What is to be said of a root that is not there, once, instead of each file it holds."""
+    words = f"its disk is not there, so it seems: {archives} archives were not looked at"
+    return Finding(Severity.DOUBT, "I6", words, tree)
 
 
 def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing, *, source_stands: bool) -> Finding:
@@ -259,10 +295,12 @@ def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing, *, source
     `source_stands`: the source that it names in its metadata is there.
     """
     if standing.fault:
-        return Finding(
-            Severity.BROKEN, "I2", f"no recording knows it, and it is not whole: {standing.fault}", tree, path,
-            advice="Is it a copy of yours that was cut short? archiverd leaves it alone",
-        )  # fmt: skip
+        of = "" if standing.told is None else f", of {standing.told.source}"
+        advice = "Is it a copy of yours that was cut short? archiverd leaves it alone"
+        if of:
+            advice = "It is an archive that was damaged: look for its source in the trash, and in backups"
+        words = f"no recording knows it{of}, and it is not whole: {standing.fault}"
+        return Finding(Severity.BROKEN, "I2", words, tree, path, advice=advice)
     if standing.unseen:
         words = f"no recording knows it, and it could not be looked at: {standing.unseen}"
         return Finding(Severity.DOUBT, "I2", words, tree, path)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _NOT_READ = "not known: not read since the catalog was made anew"
 
+_LOOK = "Its archive should stand, and does not: `archiverd check` says what can be done."
 _NEXT = {
     State.WAITING: "It is archived when its time has come, by the next run.",
     State.ACTIVE: "It is being worked on.",
@@ -144,8 +145,10 @@ def status_lines(status: JsonObject) -> list[str]:
 # -- why --------------------------------------------------------------------------------------------------
 
 
-def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
-    """The story of one recording, in order, and what comes next."""
+def why_lines(
+    recording: Recording, history: Iterable[Event], roots: Mapping[Tree, Path] | None = None
+) -> list[str]:  # fmt: skip
+    """The story of one recording, in order, what of it does not stand below the roots any more, and what comes next."""
     lines = [
         f"{printable(recording.path)}: {recording.state}" + (f", {recording.reason}" if recording.reason else ""),
         (
@@ -153,33 +156,43 @@ def why_lines(recording: Recording, history: Iterable[Event]) -> list[str]:
             f"{size_text(recording.fingerprint.size)}"
         ),
     ]
-    lines += [f"  snapshot {printable(snapshot.path)}{_went_to(snapshot)}" for snapshot in recording.snapshots]
+    lines += [f"  snapshot {printable(snapshot.path)}{_went_to(snapshot, roots)}" for snapshot in recording.snapshots]
     receipt = recording.receipt
     if receipt is not None and recording.archive is not None:
         lines.append(
             f"  archive {printable(recording.archive)}: {receipt.kind}, {size_text(receipt.archive.size)} "
             f"({share_text(receipt.archive.size, receipt.source.size)}), sha256 {receipt.archive_sha256 or _NOT_READ}"
+            f"{_absent(roots, Tree.ARCHIVE, recording.archive)}"
         )
         if receipt.encoder:
             lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}, {receipt.encoder}")
         lines += [f"  checked: {check}" for check in receipt.checks]
     if recording.disposed_to is not None:
-        lines.append(f"  source in the trash as {printable(recording.disposed_to)}")
+        absent = _absent(roots, Tree.TRASH, recording.disposed_to)
+        lines.append(f"  source in the trash as {printable(recording.disposed_to)}{absent}")
     lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
-    lines.append(f"  Next: {_NEXT[recording.state]}")
+    gone = receipt is not None and recording.archive is not None and _absent(roots, Tree.ARCHIVE, recording.archive)
+    lines.append(f"  Next: {_LOOK if gone and recording.state is State.DONE else _NEXT[recording.state]}")
     return safe(lines)
 
 
-def _went_to(snapshot: Snapshot) -> str:
+def _absent(roots: Mapping[Tree, Path] | None, tree: Tree, path: PurePosixPath) -> str:
+    return "" if roots is None or os.path.lexists(roots[tree] / path) else " (not there any more)"
+
+
+def _went_to(snapshot: Snapshot, roots: Mapping[Tree, Path] | None) -> str:
     if not snapshot.disposed:
         return ""
     if snapshot.disposed_to is None:
         return " (deleted)"
     where = "beside the archive" if snapshot.disposed_to.tree is Tree.ARCHIVE else "in the trash"
-    return f" ({where} as {printable(snapshot.disposed_to.path)})"
+    absent = _absent(roots, snapshot.disposed_to.tree, snapshot.disposed_to.path)
+    return f" ({where} as {printable(snapshot.disposed_to.path)}){absent}"
 
 
-def unknown_lines(path: Path, names: NamePatterns, place: PurePosixPath, of_snapshot: str = "") -> list[str]:
+def unknown_lines(
+    path: Path, names: NamePatterns, tree: Tree, place: PurePosixPath, of_snapshot: str = ""
+) -> list[str]:  # fmt: skip
     """What can be said of a file the catalog does not know: `place` is its path in its tree, `names` that tree's.
 
     `of_snapshot` is what the plan says of a snapshot.
@@ -187,7 +200,11 @@ def unknown_lines(path: Path, names: NamePatterns, place: PurePosixPath, of_snap
     lines = [f"{printable(path)}: not in the catalog"]
     if not os.path.lexists(path):
         return [*lines, "  There is no such file either."]
+    if not place.name:
+        return [*lines, f"  It is the root of the {tree} tree."]
     match names.kind(place):
+        case FileKind.CLIP if tree is not Tree.SOURCE:
+            lines.append(f"  It stands in the {tree} tree, and no recording knows it: `archiverd check` says more.")
         case FileKind.CLIP:
             lines.append("  Its name is that of a recording. The next run looks at it.")
         case FileKind.SNAPSHOT:

@@ -40,8 +40,6 @@ from archiverd.policy.rebuilding import KnownAgain
 from archiverd.storage.catalog_rows import read_recording, read_snapshot, reason_text, receipt_text
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 
-FILE_NAME = "catalog.sqlite"
-
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
 SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
 TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
@@ -59,10 +57,10 @@ class CatalogLostError(StartupError):
     """The file can't serve as the catalog. `readable`: nothing is wrong with it but that it may not be written."""
 
     def __init__(self, message: str, *, readable: bool = False) -> None:
-        super().__init__(
-            message,
-            advice="The next run sets the file aside and makes it anew from the trees: no recording is lost by that",
-        )
+        advice = "The next run sets the file aside and makes it anew from the trees: no recording is lost by that"
+        if readable:
+            advice = "Run it as the user archiverd runs as. A run as this one would go on with a copy of the file"
+        super().__init__(message, advice=advice)
         self.readable = readable
 
 
@@ -139,7 +137,8 @@ class Catalog:
             raise OlderSchemaError(f"{self.path}: the catalog has schema {version}")
         if version != len(MIGRATIONS):
             raise CatalogLostError(
-                f"{self.path}: the catalog has schema {version}, this archiverd knows {len(MIGRATIONS)}"
+                f"{self.path}: the catalog was written by a newer archiverd (schema {version}, this one knows"
+                f" {len(MIGRATIONS)})"
             )
         row = connection.execute("SELECT value FROM about WHERE key = 'id'").fetchone()
         if row is None:
@@ -408,10 +407,10 @@ class Catalog:
             self._move(recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, not_before=not_before)
             return self._load(recording.id)
 
-    def stands_again(self, recording: Recording, now: float) -> Recording:
-        """Take a finished recording whose source was seen again back to ARCHIVED, to dispose of it again."""
+    def take_up_again(self, recording: Recording, reason: str, now: float) -> Recording:
+        """Take a finished recording back to ARCHIVED, for there is something of it to dispose of again."""
         with self._writing():
-            self._move(recording, State.ARCHIVED, "its source stands again", now, from_=State.DONE, not_before=now)
+            self._move(recording, State.ARCHIVED, reason, now, from_=State.DONE, not_before=now)
             return self._load(recording.id)
 
     def done(self, recording: Recording, disposed_to: PurePosixPath | None, reason: str, now: float) -> Recording:

@@ -48,6 +48,11 @@ def _opened(stack: ExitStack, path: Path, new_id: str) -> Catalog:
 
 
 def _replace(path: Path, lost: CatalogLostError, now: float) -> None:
+    if lost.readable and not os.access(path, os.R_OK):
+        raise StartupError(
+            f"{path}: may neither be written nor read by this user",
+            advice="Run archiverd as the user whose file it is, or give the file to the user it runs as (chown)",
+        )
     moment = datetime.fromtimestamp(now).strftime("%Y%m%dT%H%M%S")
     try:
         aside = set_file_aside(path, f"{'unwritable' if lost.readable else 'damaged'}-{moment}")

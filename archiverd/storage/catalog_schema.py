@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+FILE_NAME = "catalog.sqlite"
+
 APPLICATION_ID = 0x61726368  # "arch": tells a catalog from the database of another program
 
 # Each entry brings the schema from the version of its index to the next. Never change one that was released.

@@ -24,6 +24,7 @@ from archiverd.errors import LockedError, ResourceError, StartupError
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
 from archiverd.storage import paths
+from archiverd.storage.catalog_schema import FILE_NAME as CATALOG_NAME
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,17 @@ def _parse(root: Path, content: bytes) -> Marker:
         ) from error
 
 
+def see_marked(tree: Tree, root: Path) -> None:
+    """See that a root that was in use is marked. Raises: StartupError where it is not: its disk is not there."""
+    if read_marker(root) is not None:
+        return
+    make = "" if root.is_dir() else f"mkdir '{root}' && "
+    raise StartupError(
+        f"{root}: the {tree} root has no marker {MARKER}, though it was in use",
+        advice=f"Perhaps its disk is not mounted. If it is the right place: {make}touch '{root / MARKER}'",
+    )
+
+
 class Roots:
     """Owns the locks on the three roots, from `with` to its end.
 
@@ -111,7 +123,11 @@ class Roots:
                     f"{source}: the input directory is not there", advice="Is it mounted, and is the name right?"
                 )
             self._lock(Tree.SOURCE, stack)
-            for path in (self.paths[Tree.ARCHIVE], self.paths[Tree.TRASH], self.state_dir):
+            # Of a source root that is in use the others are there, or their disk is not: nothing is made in its place.
+            in_use = bool(self._marker(Tree.SOURCE).catalog)
+            for path in (
+                (self.state_dir,) if in_use else (self.paths[Tree.ARCHIVE], self.paths[Tree.TRASH], self.state_dir)
+            ):
                 _make_root(path)
             self._stack = stack.pop_all()
         return self
@@ -138,12 +154,23 @@ class Roots:
                 f"the roots belong to different catalogs: {told}",
                 advice="Each tree belongs to one archiverd: choose other roots, or other catalogs",
             )
+        source = known.get(Tree.SOURCE)
+        if source is not None and self._stands_elsewhere(source):
+            raise LockedError(
+                f"{self.paths[Tree.SOURCE]}: belongs to catalog {source.catalog}, which stands in {source.state_dir}",
+                advice=f"Give that as --state-dir (state_dir in the file), or move it to {self.state_dir}",
+            )
         ours = (
             marker.catalog
             for tree, marker in known.items()
             if tree is Tree.SOURCE or marker.state_dir == str(self.state_dir)
         )
         return next(ours, None) or secrets.token_hex(4)
+
+    def _stands_elsewhere(self, source: Marker) -> bool:
+        """Whether the catalog of the source root stands where the marker says, and none in our state directory."""
+        theirs, ours = Path(source.state_dir) / CATALOG_NAME, self.state_dir / CATALOG_NAME
+        return theirs != ours and theirs.is_file() and not ours.exists()
 
     def claim(self, catalog_id: str, known: Mapping[Tree, bool]) -> None:
         """Lock the other roots, and see or make the markers of all three.
@@ -158,11 +185,8 @@ class Roots:
         in_use = bool(self._marker(Tree.SOURCE).catalog)
         for tree in (Tree.ARCHIVE, Tree.TRASH):
             root = self.paths[tree]
-            if (in_use or known.get(tree, False)) and read_marker(root) is None:
-                raise StartupError(
-                    f"{root}: the {tree} root has no marker {MARKER}, though it was in use",
-                    advice=f"Perhaps its disk is not mounted. If it is the right place: touch '{root / MARKER}'",
-                )
+            if in_use or known.get(tree, False):
+                see_marked(tree, root)
             self._lock(tree, self._stack)
             self._see_ours(tree, catalog_id)
         for tree in (Tree.ARCHIVE, Tree.TRASH, Tree.SOURCE):

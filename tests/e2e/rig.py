@@ -27,7 +27,8 @@ from archiverd.policy.model import Place, Recording, Tree
 from archiverd.policy.outcome import Result
 from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.service.progress import ProgressReporter
-from archiverd.storage.catalog import FILE_NAME, Catalog
+from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_schema import FILE_NAME
 from archiverd.storage.file_manager import FileManager, Modes
 from tools import footage
 

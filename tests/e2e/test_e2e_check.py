@@ -19,7 +19,8 @@ from archiverd.cli import run_command_line
 from archiverd.policy.model import State
 from archiverd.policy.naming import MARKER_NAME, gone_name, part_name
 from archiverd.policy.outcome import Result
-from archiverd.storage.catalog import FILE_NAME, Catalog
+from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_schema import FILE_NAME
 from archiverd.storage.roots import read_marker
 from tests.e2e.invariants import assert_all_archived, assert_nothing_lost, contents, picture_of
 from tests.e2e.rig import UNPRIVILEGED, Rig, content, results, sha256_of
@@ -330,6 +331,69 @@ def test_what_could_not_be_read_is_a_doubt(whole: Rig) -> None:
     assert code == 1
     assert "doubt   trash: not everything could be read" in said
     assert f"doubt   archive {whole.path(1)}: could not be looked at: Permission denied (I2)" in said
+
+
+# ---- snapshots beside their archives, and disks that are away
+
+
+@pytest.fixture
+def pictured(rig: Rig) -> Rig:
+    """A recording whose snapshots were put beside its archive: they stand nowhere else."""
+    rig.upload("a", snapshots=3)
+    rig.run_inside(snapshots="archive")
+    return rig
+
+
+def test_snapshots_beside_the_archive_are_held_against_what_was_put_there(
+    pictured: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, cut, touched = sorted((pictured.archive / pictured.path()).parent.glob("*.jpg"))
+    assert check(pictured, "--full", capsys=capsys)[1]["findings"] == []
+    gone.unlink()
+    os.truncate(cut, 10)
+    os.utime(touched, (1_700_000_000, 1_700_000_000))
+
+    code, report = check(pictured, "--quick", capsys=capsys)
+
+    assert code == 1
+    found_by_name = {Path(place).name: (severity, words) for severity, place, words in troubles(report)}
+    assert found_by_name[gone.name] == ("lost", "the snapshot is not there")
+    assert found_by_name[cut.name][0] == "broken"
+    assert found_by_name[cut.name][1].startswith("the snapshot holds 10 bytes, and was put there with ")
+    assert found_by_name[touched.name][0] == "doubt"
+    assert len(found_by_name) == 3
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+def test_archive_disk_that_is_away_is_told_once_and_not_for_each_archive(
+    rig: Rig, deleting: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for minute in range(3):
+        rig.upload("abc"[minute], rig.path(minute))
+    rig.run_inside(delete=deleting)
+    away = rig.base / "away"
+    rig.archive.rename(away)
+    rig.archive.mkdir()
+
+    code, report = check(rig, "", capsys=capsys)
+
+    assert code == 1
+    assert [(severity, words) for severity, _, words in troubles(report)] == [
+        ("broken", "the root has no marker, so nothing is removed there"),
+        ("doubt", "its disk is not there, so it seems: 3 archives were not looked at"),
+    ]
+    rig.archive.rmdir()
+    away.rename(rig.archive)
+    assert check(rig, "", capsys=capsys)[0] == 0
+
+
+def test_progress_never_passes_its_end(whole: Rig) -> None:
+    lose_catalog(whole)
+    with typed("check", whole.camera) as session:
+        session.end()
+    counts = re.findall(r"(\d+)/(\d+) files", session.output)
+    assert counts
+    assert all(int(done) <= int(total) for done, total in counts), counts
 
 
 # ---- beside a run

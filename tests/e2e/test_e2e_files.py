@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archiverd.storage.catalog import FILE_NAME
+from archiverd.storage.catalog_schema import FILE_NAME
 from tests.e2e.rig import UNPRIVILEGED, Rig
 from tests.program import CHECKOUT
 

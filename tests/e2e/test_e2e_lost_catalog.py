@@ -19,7 +19,7 @@ import pytest
 from archiverd.cli import run_command_line
 from archiverd.policy.model import ArchiveKind, Recording, State
 from archiverd.policy.outcome import Result
-from archiverd.storage.catalog import FILE_NAME
+from archiverd.storage.catalog_schema import FILE_NAME
 from tests.e2e.invariants import assert_all_archived, assert_nothing_lost, contents, picture_of
 from tests.e2e.rig import START, UNPRIVILEGED, Rig, Upload, results, sha256_of
 from tools import footage
@@ -292,6 +292,63 @@ def test_catalog_in_a_directory_that_takes_no_file_stops_the_run_and_says_so(rig
     assert_nothing_lost(rig)
 
 
+def test_catalog_that_may_not_even_be_read_stays_where_it_is(rig: Rig) -> None:
+    rig.upload("a")
+    assert rig.run(wrapper=UNPRIVILEGED) == 0
+    before = catalog_file(rig).read_bytes()
+    catalog_file(rig).chmod(0o000)
+
+    code = rig.run(wrapper=UNPRIVILEGED)
+
+    assert code == 69
+    assert "may neither be written nor read by this user\n  Run archiverd as the user whose file it is" in (
+        rig.output.read_text()
+    )
+    assert broken_catalogs(rig) == []
+    assert catalog_file(rig).read_bytes() == before
+
+
+def test_another_state_directory_makes_no_second_master(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    rig.upload("a")
+    rig.run_inside()
+    rig.upload("b", rig.path(1))
+    other = rig.base / "other"
+
+    assert rig.run_to_the_end("--state-dir", str(other)) == 75
+
+    said = capsys.readouterr().err
+    assert f"which stands in {rig.state}" in said
+    assert not (other / FILE_NAME).exists()
+    shutil.move(catalog_file(rig), other / FILE_NAME)
+    assert rig.run_to_the_end("--state-dir", str(other)) == 0
+
+
+@pytest.mark.parametrize("verb", ["status", "list"])
+def test_catalog_that_is_gone_is_told_as_such(mixed: Rig, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    delete(mixed)
+    assert run_command_line([verb, "--config", str(mixed.config_file), str(mixed.camera)]) == 69
+    said = capsys.readouterr().err
+    assert "the catalog is not there any more\n  The next run makes it anew from the trees" in said
+    assert mixed.run_to_the_end("--dry-run") == 0
+    assert "Note: the catalog is not there any more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tree", ["archive", "trash"])
+def test_dry_run_without_the_disk_of_a_tree_is_refused_as_a_run_is(
+    mixed: Rig, tree: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = {"archive": mixed.archive, "trash": mixed.trash}[tree]
+    root.rename(mixed.base / "away")
+    said = []
+    for options in (("--dry-run",), ()):
+        assert mixed.run_to_the_end(*options) == 69
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert f"the {tree} root has no marker" in said[0]
+    assert f"mkdir '{root}' && touch '{root}/.archiverd-root'" in said[0]
+    assert not root.exists()  # nothing is made where its disk is to be mounted
+
+
 # ---- what else stood in the trees
 
 
@@ -361,7 +418,7 @@ def test_archive_that_is_not_whole_is_not_known_again(mixed: Rig) -> None:
     os.truncate(broken, 3000)
     mixed.forget()
 
-    mixed.run_to_the_end()
+    assert mixed.run_to_the_end() == 1
 
     row = next(row for row in mixed.rows() if row.path == mixed.path(0))
     assert (row.state, row.archive, row.disposed_to) == (State.GONE, None, mixed.path(0))

@@ -29,8 +29,8 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
-from archiverd.storage.catalog import FILE_NAME, Catalog, ClaimLostError
-from archiverd.storage.catalog_schema import MIGRATIONS
+from archiverd.storage.catalog import Catalog, ClaimLostError
+from archiverd.storage.catalog_schema import FILE_NAME, MIGRATIONS
 from tests.recordings import MARK, NOW, PATH, TAKEN_AT, found, receipt, snapshot_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -532,7 +532,11 @@ STEPS: dict[str, tuple[State, Step, State]] = {
     ),
     "adopted": (State.ACTIVE, lambda catalog, row: catalog.adopted(row, ARCHIVE, receipt(), NOW), State.ARCHIVED),
     "hold": (State.ARCHIVED, lambda catalog, row: catalog.hold(row, "protected", NOW + 9, NOW), State.ARCHIVED),
-    "stands again": (State.DONE, lambda catalog, row: catalog.stands_again(row, NOW), State.ARCHIVED),
+    "stands again": (
+        State.DONE,
+        lambda catalog, row: catalog.take_up_again(row, "its source stands again", NOW),
+        State.ARCHIVED,
+    ),
     "done": (State.ARCHIVED, lambda catalog, row: catalog.done(row, PATH, "in the trash", NOW), State.DONE),
     "quarantine": (State.ACTIVE, lambda catalog, row: catalog.quarantine(row, "no moov", NOW), State.QUARANTINED),
     "gone": (State.ACTIVE, lambda catalog, row: catalog.gone(row, "not there", NOW), State.GONE),
@@ -698,7 +702,7 @@ def test_snapshot_disposed_tells_where_it_went(catalog: Catalog, place: Place | 
 
 
 def test_history_is_complete_and_in_order(catalog: Catalog) -> None:
-    row = catalog.stands_again(done(catalog), NOW + 5)
+    row = catalog.take_up_again(done(catalog), "its source stands again", NOW + 5)
     row = catalog.done(catalog.claim(row, "j2", NOW + 6), None, "source deleted", NOW + 7)
     assert catalog.history(row) == [
         Event(NOW, State.WAITING, "found"),

@@ -389,7 +389,7 @@ def test_recording_as_json_holds_hostile_names() -> None:
 
 def unknown_lines(path: Path) -> list[str]:
     """What is said of a file in a date directory."""
-    return reports.unknown_lines(path, CANONICAL, PurePosixPath("2026/06/30", path.name))
+    return reports.unknown_lines(path, CANONICAL, Tree.SOURCE, PurePosixPath("2026/06/30", path.name))
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_unknown_recording_that_stands_is_looked_at_by_the_next_run(tmp_path: Pa
 def test_unknown_recording_where_no_recordings_lie_is_none(tmp_path: Path) -> None:
     path = tmp_path / "front_20260630081500.mp4"
     path.touch()
-    lines = reports.unknown_lines(path, CANONICAL, PurePosixPath(path.name))
+    lines = reports.unknown_lines(path, CANONICAL, Tree.SOURCE, PurePosixPath(path.name))
     assert lines[1].startswith("  It is not a recording: it lies where no recordings do: they are YYYY/MM/DD/")
 
 
