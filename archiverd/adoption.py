@@ -85,7 +85,7 @@ class StandingArchives:
 
     def _proof_by_name(self, handle: int, size: int, source: Source, sha256: str) -> str:
         tags = probe(handle, stop=self._bench.stop, limits=self._bench.settings.limits).tags
-        told = parse_told(tags.get(TAG, ""))
+        told = parse_told(tags.get(TAG, ""), self._bench.roots.nonce(Tree.ARCHIVE))
         if told is None or told.sha256 != sha256:
             return ""
         self._bench.display.stage("comparing with the archive that stands")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -85,7 +85,7 @@ class Checker:
         unknown = self._unknown(rows, found)
         total = len(archives | {*sizes}) + sum(tree is Tree.TRASH for tree, _ in unknown)
         with make_display(total, sum(sizes.values())) as display:
-            look = _Look(self._files, self._level, self._transcoder, self._stop, display)
+            look = _Look(self._files, self._level, self._transcoder, self._stop, display, self._nonce(Tree.ARCHIVE))
             findings += self._check_recordings(rows, look, absent)
             findings += self._check_unknown(unknown, look)
         in_trash = sum(not is_retired(r.clip.path) for r in _in(found, Tree.TRASH))
@@ -100,7 +100,7 @@ class Checker:
             if finding is not None:
                 yield finding
         if self._catalog is not None:
-            finding = judge_source_root(self._nonce(), self._catalog.recall(SOURCE_ROOT))
+            finding = judge_source_root(self._nonce(Tree.SOURCE), self._catalog.recall(SOURCE_ROOT))
             if finding is not None:
                 yield finding
 
@@ -113,9 +113,9 @@ class Checker:
             return SeenRoot(tree, marked=False)
         return SeenRoot(tree, True, marker.catalog, marker.tree)
 
-    def _nonce(self) -> str:
+    def _nonce(self, tree: Tree) -> str:
         try:
-            marker = read_marker(self._files.roots[Tree.SOURCE])
+            marker = read_marker(self._files.roots[tree])
         except StartupError:  # told of as the root's own finding
             return ""
         return "" if marker is None else marker.nonce
@@ -140,8 +140,14 @@ class Checker:
             ours = part is not None and self._catalog is not None and part.catalog == self._catalog.id
             owned = owner is not None and (part is None or ours)
             finding = judge_leftover(tree, path, is_part=part is not None, ours=ours, owned=owned)
-            if finding is not None and self._files.status(tree, path) is not None:
+            if finding is not None and self._still_there(tree, path):
                 yield finding
+
+    def _still_there(self, tree: Tree, path: PurePosixPath) -> bool:
+        try:
+            return self._files.status(tree, path) is not None
+        except OSError:  # it was there when it was listed, and nothing says that it is not
+            return True
 
     def _unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery]) -> list[tuple[Tree, PurePosixPath]]:
         """The clips in archive and trash that no row speaks of."""
@@ -158,7 +164,7 @@ class Checker:
 
     def _check_unknown(self, unknown: Iterable[tuple[Tree, PurePosixPath]], look: _Look) -> Iterator[Finding]:
         for tree, clip in unknown:
-            standing = None if self._is_known_by_now(clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
+            standing = None if self._is_known_by_now(tree, clip) else look.at(tree, clip, decode=tree is Tree.ARCHIVE)
             if standing is not None:
                 yield judge_unknown(tree, clip, standing, source_stands=self._source_stands(standing.told))
 
@@ -175,17 +181,20 @@ class Checker:
             return False
         return status.st_size == size and mtime_ns in (None, status.st_mtime_ns)
 
-    def _is_known_by_now(self, path: PurePosixPath) -> bool:
+    def _is_known_by_now(self, tree: Tree, path: PurePosixPath) -> bool:
         """Whether a run has entered it since the rows were read."""
         rows = [] if self._catalog is None else self._catalog.at_path(path)
-        return any(path in (row.archive, row.disposed_to) for row in rows)
+        return any(path == (row.archive if tree is Tree.ARCHIVE else row.disposed_to) for row in rows)
 
     # -- recordings ---------------------------------------------------------------------------------------
 
-    def _check_recordings(self, rows: Iterable[Recording], look: _Look, absent: Set[Tree | None]) -> Iterator[Finding]:
+    def _check_recordings(self, rows: Sequence[Recording], look: _Look, absent: Set[Tree | None]) -> Iterator[Finding]:
         """Hold each row against what stands. Of what should stand in a tree that is absent nothing is said."""
+        owned = {row.disposed_to for row in rows if row.state in (State.ARCHIVED, State.DONE)}
         for row in rows:
             if Tree.ARCHIVE in absent and row.state in (State.ARCHIVED, State.DONE):
+                continue
+            if row.state is State.GONE and row.disposed_to in owned:  # it was archived after all
                 continue
             findings = self._judge(row, look, absent)
             if findings and self._catalog is not None:
@@ -210,8 +219,10 @@ class _Look:
     """Looks at single files, as far as the level asks, and shows which."""
 
     def __init__(
-        self, files: FileManager, level: Level, transcoder: Transcoder, stop: StopToken, display: FilesDisplay
-    ) -> None:
+        self, files: FileManager, level: Level, transcoder: Transcoder, stop: StopToken, display: FilesDisplay,
+        secret: str,
+    ) -> None:  # fmt: skip
+        self._secret = secret  # of the archive root
         self._files = files
         self._level = level
         self._transcoder = transcoder
@@ -254,7 +265,7 @@ class _Look:
         return status and Standing(stat.S_ISREG(status.st_mode), status.st_size, status.st_mtime_ns)
 
     def _looked_into(self, handle: int, seen: Standing, *, decode: bool) -> Standing:
-        seen = replace(seen, fault=boxes.walk(handle).fault, told=parse_told(read_own_tag(handle)))
+        seen = replace(seen, fault=boxes.walk(handle).fault, told=parse_told(read_own_tag(handle), self._secret))
         if self._level is Level.NORMAL:
             return seen
         self._display.stage("reading every byte")

@@ -33,9 +33,7 @@ class Disposer:
         receipt = recording.receipt
         assert receipt is not None, "an archived recording has its receipt"
         if self._is_protected(recording, receipt):
-            now = self._bench.clock()
-            self._bench.catalog.hold(recording, "protected by its .keep file", now, now)
-            return outcome(recording, Result.KEPT if result is Result.DISPOSED else result, "source is protected")
+            return self._keep_protected(recording, result)
         self._bench.display.stage("letting go of the source")
         for tree in Tree:
             self._bench.roots.verify(tree)
@@ -46,6 +44,13 @@ class Disposer:
         if aside is None:
             return self._finish(recording, receipt, result)
         return self._dispose(recording, receipt, result, aside)
+
+    def _keep_protected(self, recording: Recording, result: Result) -> Outcome:
+        """Leave a source whose `.keep` was seen, also at the last moment, where it is."""
+        self._put_back(recording)
+        now = self._bench.clock()
+        self._bench.catalog.hold(recording, "protected by its .keep file", now, now)
+        return outcome(recording, Result.KEPT if result is Result.DISPOSED else result, "source is protected")
 
     def _is_protected(self, recording: Recording, receipt: Receipt) -> bool:
         """Whether a `.keep` stands beside the very source that was archived."""
@@ -62,6 +67,8 @@ class Disposer:
             return False
         if Fingerprint.of(status) == receipt.archive:
             return True
+        if not receipt.archive_sha256:  # no hash is known, and no source is ever let go of by such a receipt
+            return status.st_mtime_ns == receipt.archive.mtime_ns
         with self._bench.files.opened(Tree.ARCHIVE, recording.archive) as handle:
             if self._bench.files.sha256(handle, self._bench.stop) != receipt.archive_sha256:
                 return False
@@ -86,6 +93,8 @@ class Disposer:
             if not why_not and not self._archive_stands(recording, receipt):
                 self._put_back(recording)
                 return None
+            if self._bench.files.keep_beside(Tree.SOURCE, recording.path) is not None:
+                return self._keep_protected(recording, result)
             if not why_not:
                 self._dispose_of_snapshots(recording)
                 place = self._remove(aside, recording.path, recording.job)

@@ -91,7 +91,8 @@ class Mender:
         if self._is_gone(finding):
             return Mended("its archive told its name, and it was put back")
         assert finding.path is not None, "what is entered has a name"
-        if any(finding.path in (row.archive, row.disposed_to) for row in self._catalog.at_path(finding.path)):
+        rows = self._catalog.at_path(finding.path)
+        if any(finding.path == (row.archive if finding.tree is Tree.ARCHIVE else row.disposed_to) for row in rows):
             return Mended("entered into the catalog")
         return Mended("left as it is: the next run may know more", holds=False)
 
@@ -101,12 +102,13 @@ class Mender:
         return self._files.status(finding.tree, finding.path) is None
 
     def _restore(self, recording: Recording) -> Mended:
-        """Take a source back from the trash. Its row is closed first: a death leaves what this is done again for."""
+        """Take a source back from the trash. Its row is closed first: a death then leaves it there, known to no row."""
         assert recording.disposed_to is not None, "what is taken back lies in the trash"
         reason = "no archive of it stood; its source was taken back from the trash, to be archived again"
-        self._catalog.gone(recording, reason, self._clock())
+        lies = recording.disposed_to
+        self._catalog.taken_back(recording, reason, self._clock())
         place = self._files.move(
-            Place(Tree.TRASH, recording.disposed_to),
+            Place(Tree.TRASH, lies),
             Place(Tree.SOURCE, recording.path),
             secrets.token_hex(6),
             self._stop,

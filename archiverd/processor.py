@@ -202,7 +202,10 @@ class FileProcessor:
         self._bench.display.stage("transcoding")
         try:
             transcoded = self._bench.transcoder.transcode(
-                source, target, {TAG: tell(_told_of(recording, sha256))}, self._bench.show(source)
+                source,
+                target,
+                {TAG: self._told(recording, sha256)},
+                self._bench.show(source),
             )
         except TranscodeFailed as failure:
             return self._verbatim(source, sha256, target, self._excuse(source, failure))
@@ -223,6 +226,12 @@ class FileProcessor:
                     ArchiveKind.TRANSCODED, "", transcoded.rung, _encoder(evidence), evidence.output_frames,
                     tuple(str(check) for check in ruled.checks), transcoded.elapsed_s, self._bench.clock() - began,
                 )  # fmt: skip
+
+    def _told(self, recording: Recording, sha256: str) -> str:
+        """What the archive is to say of its source."""
+        mark = recording.fingerprint
+        told = Told(recording.path, sha256, mark.size, mark.mtime_ns)
+        return tell(told, self._bench.roots.nonce(Tree.ARCHIVE))
 
     def _excuse(self, source: Source, failure: TranscodeFailed | VerificationFailed) -> str:
         """Why the source itself is to blame for a failure. Raises: the failure, where the source is sound."""
@@ -369,10 +378,6 @@ class FileProcessor:
                 self._bench.catalog.hold(recording, reason, now, now)
         except ResourceError as second:
             log.warning("%s: stays claimed until the next start: %s", naming.printable(claimed.path), second)
-
-
-def _told_of(recording: Recording, sha256: str) -> Told:
-    return Told(recording.path, sha256, recording.fingerprint.size, recording.fingerprint.mtime_ns)
 
 
 def _encoder(evidence: Evidence) -> str:

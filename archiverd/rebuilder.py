@@ -6,13 +6,14 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import PurePosixPath
 
 from archiverd.media import boxes
 from archiverd.media.own_tag import read_own_tag
 from archiverd.media.source import declared_frames
 from archiverd.policy import naming
-from archiverd.policy.model import ClipName, Discovery, FoundFile, FoundRecording, State, Tree
+from archiverd.policy.model import ClipName, FoundFile, FoundRecording, State, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
 from archiverd.policy.recovery import owner_of_gone
@@ -21,6 +22,8 @@ from archiverd.policy.told import Told, parse_told
 from archiverd.storage.catalog import TREES_READ, Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
+from archiverd.storage.open_files import environment_faults
+from archiverd.storage.roots import read_marker
 from archiverd.workbench import MakeDisplay
 
 log = logging.getLogger(__name__)
@@ -38,8 +41,15 @@ class Rebuilt:
     put_back: tuple[PurePosixPath, ...] = ()  # sources that stood aside under no name of their own
 
 
+class Unseen(StrEnum):
+    """Why nothing is known of a file in the archive tree."""
+
+    UNSOUND = "not whole"
+    UNREADABLE = "can't be read"
+
+
 class Rebuilder:
-    """Enters what a new catalog can know, under the locks of all three roots. May be cut short, and goes on then."""
+    """Enters what a new catalog can know, under the locks of all three roots. What is cut short is done again."""
 
     def __init__(
         self, catalog: Catalog, files: FileManager, discoveries: dict[Tree, FileDiscovery], names: NamePatterns,
@@ -67,57 +77,64 @@ class Rebuilder:
         standing = self._discoveries[Tree.ARCHIVE].scan()
         known = {row.archive for row in rows if row.state is not State.GONE}
         unknown = [found for found in standing.recordings if found.clip.path not in known]
-        archives, unsound = self._look_at(unknown, make_display)
+        archives, unsound, unread = self._look_at(unknown, make_display) if unknown else ([], [], False)
         sources, trash = (self._discoveries[tree].scan() for tree in (Tree.SOURCE, Tree.TRASH))
         put_back = self._put_back(sources.leftovers, archives)
         if put_back:
             sources = self._discoveries[Tree.SOURCE].scan()
-        in_trash = [row.disposed_to for row in rows if row.disposed_to is not None]
+        # What a disposal that was cut short has moved to the trash is its recording's, and no row says so yet.
+        in_trash = [row.disposed_to or row.path for row in rows if row.disposed_to or row.state is State.ARCHIVED]
         entered = known_again(archives, sources, trash, in_trash)
+        all_seen = not unread and not any(discovery.incomplete for discovery in (standing, sources, trash))
+        if not all_seen:  # that no archive of it stands is not known
+            entered = tuple(row for row in entered if row.state is not State.GONE)
         for batch in _batches(entered):
             self._stop.check()
             self._catalog.enter_known(batch, self._clock())
-        self._note_the_end(standing, sources, trash)
+        if all_seen:
+            self._catalog.remember(TREES_READ, f"{self._clock():.0f}")
         only_in_trash = sum(row.state is State.GONE for row in entered)
         return Rebuilt(len(entered) - only_in_trash, only_in_trash, tuple(unsound), tuple(put_back))
 
-    def _note_the_end(self, *discoveries: Discovery) -> None:
-        """Not where something could not be seen: the next start then reads the trees again."""
-        if not any(discovery.incomplete for discovery in discoveries):
-            self._catalog.remember(TREES_READ, f"{self._clock():.0f}")
-
     def _look_at(
         self, unknown: list[FoundRecording], make_display: MakeDisplay
-    ) -> tuple[list[SeenArchive], list[PurePosixPath]]:
-        """What stands in the archive: the whole ones with what they tell, and the paths of the others."""
+    ) -> tuple[list[SeenArchive], list[PurePosixPath], bool]:
+        """What stands in the archive: the whole ones with what they tell, the paths of those that are not whole, and
+        whether there were some that could not be looked at.
+        """
         archives: list[SeenArchive] = []
         unsound: list[PurePosixPath] = []
-        if not unknown:
-            return archives, unsound
+        unread = False
+        marker = read_marker(self._files.roots[Tree.ARCHIVE])
+        secret = "" if marker is None else marker.nonce
         with make_display(len(unknown), sum(found.clip.fingerprint.size for found in unknown)) as display:
             for found in unknown:
                 self._stop.check()
                 display.begin(naming.printable(found.clip.path.name), found.clip.fingerprint.size, None)
-                seen = self._look(found)
-                if seen is None:
-                    unsound.append(found.clip.path)
-                else:
-                    archives.append(seen)
-                display.end("" if seen is not None else "not whole")
-        return archives, unsound
+                seen = self._look(found, secret)
+                match seen:
+                    case SeenArchive():
+                        archives.append(seen)
+                    case Unseen.UNSOUND:
+                        unsound.append(found.clip.path)
+                    case Unseen.UNREADABLE:
+                        unread = True
+                display.end("" if isinstance(seen, SeenArchive) else seen)
+        return archives, unsound, unread
 
-    def _look(self, found: FoundRecording) -> SeenArchive | None:
+    def _look(self, found: FoundRecording, secret: str) -> SeenArchive | Unseen:
+        """Raises: ResourceError where the machine fails: nothing is to be concluded from that."""
         name = naming.printable(found.clip.path)
         try:
-            with self._files.opened(Tree.ARCHIVE, found.clip.path) as handle:
+            with environment_faults(found.clip.path), self._files.opened(Tree.ARCHIVE, found.clip.path) as handle:
                 walk = boxes.walk(handle)
-                told = parse_told(read_own_tag(handle)) if walk.clean else None
+                told = parse_told(read_own_tag(handle), secret) if walk.clean else None
         except OSError as error:
             log.warning("%s: in the archive tree, can't be read: %s", name, error.strerror)
-            return None
+            return Unseen.UNREADABLE
         if not walk.clean:
             log.warning("%s: in the archive tree, is not whole: %s", name, walk.fault)
-            return None
+            return Unseen.UNSOUND
         duration_s = max((track.duration_s for track in walk.tracks), default=0.0)
         return SeenArchive(self._named(found.clip, told), told, declared_frames(walk), duration_s, found.snapshots)
 

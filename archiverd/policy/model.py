@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+_LARGEST = 0x7FFF_FFFF_FFFF_FFFF
+
 
 class Tree(StrEnum):
     """The three trees, each with a root of its own."""
@@ -65,8 +67,10 @@ class Fingerprint:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        # Some file systems number inodes above 2^63, which SQLite can't hold; the low bits tell enough.
-        return cls(status.st_ino & 0x7FFF_FFFF_FFFF_FFFF, status.st_size, status.st_mtime_ns)
+        # Some file systems number inodes above 2^63, and an upload may bear a time beyond the year 2262, which SQLite
+        # can't hold; the low bits of the one, and the nearest of the other, tell enough.
+        mtime_ns = max(-_LARGEST, min(status.st_mtime_ns, _LARGEST))
+        return cls(status.st_ino & _LARGEST, status.st_size, mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -43,6 +43,9 @@ from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
 SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
 TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
+
+
+_PATIENCE_S = 60.0  # a commit waits so long for who reads: somebody checks a large catalog
 
 
 class ClaimLostError(ArchiverError):
@@ -115,7 +118,7 @@ class Catalog:
             # SQLite would open it to read, and fail at the first commit.
             if not os.access(self.path, os.W_OK) and not _is_on_read_only_disk(self.path):
                 raise CatalogLostError(f"{self.path}: may not be written by this user", readable=True)
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=10)
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=_PATIENCE_S)
             if created:
                 _sync_directory(self.path.parent)
         connection.row_factory = sqlite3.Row
@@ -151,9 +154,11 @@ class Catalog:
         Raises: CatalogLostError. A flipped bit that leaves another sensible value goes unnoticed.
         """
         with self._faults():
-            said = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            said = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if said != "ok":
                 raise self._damaged(said)
+            if _columns(self._connection) != _columns_of_a_new_one():
+                raise self._damaged("its tables are not those of a catalog")
             with self._making_sense():
                 for row in self._connection.execute("SELECT DISTINCT state FROM history"):
                     State(row["state"])
@@ -209,14 +214,19 @@ class Catalog:
             yield
         except (sqlite3.OperationalError, OSError) as error:
             # The general error means here that a table or column is missing: no statement is wrong by itself.
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            code = getattr(error, "sqlite_errorcode", None)
+            # The file and its disk can be written (see `_connect`): a header that says otherwise is damaged.
+            if code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and self._is_writable()):
                 raise self._damaged(error) from error
             raise ResourceError(
                 f"{self.path}: the catalog can't be used: {error}",
                 advice="Look at the disk that holds it: space, rights, and whether it is mounted read-only",
             ) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of names in the schema
             raise self._damaged(error) from error
+
+    def _is_writable(self) -> bool:
+        return not self._read_only and os.access(self.path, os.W_OK) and not _is_on_read_only_disk(self.path)
 
     def _damaged(self, why: object) -> CatalogLostError:
         return CatalogLostError(f"{self.path}: the catalog is damaged: {why}")
@@ -226,7 +236,7 @@ class Catalog:
         """Turn rows into values. What archiverd never wrote there is damage."""
         try:
             yield
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise self._damaged(f"a row makes no sense: {error}") from error
 
     @contextmanager
@@ -446,6 +456,12 @@ class Catalog:
             self._move(recording, State.GONE, reason, now, from_=recording.state, job="")
             return self._load(recording.id)
 
+    def taken_back(self, recording: Recording, reason: str, now: float) -> Recording:
+        """Close the row of a source that is taken back from the trash: its place there is not its own any more."""
+        with self._writing():
+            self._move(recording, State.GONE, reason, now, from_=recording.state, job="", disposed_to=None)
+            return self._load(recording.id)
+
     def snapshot_disposed(self, snapshot: Snapshot, disposed_to: Place | None) -> None:
         """Commit that a snapshot was let go of, and where it went; None when it was deleted."""
         with self._writing() as connection:
@@ -585,7 +601,7 @@ class Catalog:
             theirs = self._connection.execute(
                 f"SELECT * FROM snapshot WHERE recording IN (SELECT id FROM recording WHERE {where}) ORDER BY path",  # noqa: S608  (as above)
                 values,
-            )
+            ).fetchall()  # before anything is made of it: nobody who commits waits for that
             snapshots: dict[int, list[Snapshot]] = {}
             with self._making_sense():
                 for row in theirs:
@@ -634,6 +650,21 @@ def _mark_disposed(
             os.fsencode(path), mark.ino, mark.size, mark.mtime_ns,
         ),
     )  # fmt: skip
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Every column by its table. Not the text of the schema: that may differ with the SQLite that wrote it."""
+    rows = connection.execute(
+        "SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns"
+        " WHERE tables.type = 'table'"
+    )
+    return {(str(table), str(column)) for table, column in rows}
+
+
+def _columns_of_a_new_one() -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(";\n".join(MIGRATIONS))
+        return _columns(connection)
 
 
 def _is_on_read_only_disk(path: Path) -> bool:

@@ -49,6 +49,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # The tree of `disposed_to`. What was let go of before that was asked went to the trash.
     """
-    ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash'
+    ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash';
+    CREATE INDEX snapshot_by_disposed_to ON snapshot (disposed_to) WHERE disposed_to IS NOT NULL;
     """,
 )

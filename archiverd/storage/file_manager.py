@@ -105,6 +105,8 @@ class FileManager:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(naming.keep_name(path.name), flags, 0o644, dir_fd=directory))
             sync(directory, path)
+            # Whoever lets go of a clip looks for its `.keep` when it is set aside: one that stands now will stay.
+            os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         return True
 
     def unprotect(self, tree: Tree, path: PurePosixPath) -> bool:

@@ -82,10 +82,14 @@ def _parse(root: Path, content: bytes) -> Marker:
             str(values["catalog"]), str(values["tree"]), str(values["state_dir"]), str(values.get("nonce", ""))
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
-        raise StartupError(
-            f"{root / MARKER}: is not a marker archiverd wrote",
-            advice="If this is the right disk, replace it by an empty file of that name",
-        ) from error
+        raise _no_marker(root) from error
+
+
+def _no_marker(root: Path) -> StartupError:
+    return StartupError(
+        f"{root / MARKER}: is not a marker archiverd wrote",
+        advice="If this is the right disk, replace it by an empty file of that name",
+    )
 
 
 def see_marked(tree: Tree, root: Path) -> None:
@@ -197,7 +201,10 @@ class Roots:
         return self._marker(tree).nonce
 
     def _marker(self, tree: Tree) -> Marker:
-        return _parse(self.paths[tree], os.pread(self._held[tree], 4096, 0))
+        try:
+            return _parse(self.paths[tree], os.pread(self._held[tree], 4096, 0))
+        except OSError as error:  # a FIFO, a device
+            raise _no_marker(self.paths[tree]) from error
 
     def verify(self, tree: Tree) -> None:
         """See that the root is still the one that was locked.

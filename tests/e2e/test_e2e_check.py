@@ -348,7 +348,7 @@ def test_snapshots_beside_the_archive_are_held_against_what_was_put_there(
     pictured: Rig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone, cut, touched = sorted((pictured.archive / pictured.path()).parent.glob("*.jpg"))
-    assert check(pictured, "--full", capsys=capsys)[1]["findings"] == []
+    assert troubles(check(pictured, "--full", capsys=capsys)[1]) == []
     gone.unlink()
     os.truncate(cut, 10)
     os.utime(touched, (1_700_000_000, 1_700_000_000))
@@ -389,7 +389,7 @@ def test_archive_disk_that_is_away_is_told_once_and_not_for_each_archive(
 
 def test_progress_never_passes_its_end(whole: Rig) -> None:
     lose_catalog(whole)
-    with typed("check", whole.camera) as session:
+    with typed("check", whole.camera, "--full") as session:
         session.end()
     counts = re.findall(r"(\d+)/(\d+) files", session.output)
     assert counts
@@ -504,6 +504,33 @@ def test_restored_source_is_archived_again_and_kept_once(whole: Rig, capsys: pyt
 
     assert whole.row(whole.uploads[0]).state is State.DONE
     assert sha256_of(whole.trash / whole.path()) == whole.uploads[0].sha256
+
+
+def test_loss_of_catalog_and_archive_comes_to_rest(whole: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    lose_catalog(whole)
+    take_archive(whole)
+    whole.run_inside()
+    assert check(whole, "", capsys=capsys)[0] == 1
+    assert check(whole, "--repair", capsys=capsys)[0] == 0
+    assert Result.TRANSCODED in results(whole.run_inside())
+
+    code, report = check(whole, "--full", capsys=capsys)
+
+    assert (code, troubles(report)) == (0, [])
+
+
+def test_file_in_the_archive_is_not_taken_for_one_of_the_same_path_in_the_trash(
+    whole: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget_one(whole)
+    sql(
+        whole,
+        "UPDATE recording SET disposed_to = ? WHERE path = ?",
+        os.fsencode(whole.path()),
+        os.fsencode(whole.path(1)),
+    )
+    _, report = check(whole, "--quick", capsys=capsys)
+    assert ("doubt", f"archive {whole.path()}", "no recording knows it") in troubles(report)
 
 
 def test_hash_of_an_archive_known_again_is_noted(whole: Rig, capsys: pytest.CaptureFixture[str]) -> None:

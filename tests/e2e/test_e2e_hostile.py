@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from archiverd.policy.model import State
+from tests.e2e.rig import Rig, content
 from tests.outcomes import RecordProperty, tell
 from tests.program import (
     ARCHIVERD,
@@ -268,3 +270,21 @@ def test_document_tells_the_outcome_of_each_input() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in section.splitlines() if line.startswith("|")]
     known = {kind if kind not in SPECIAL else f"{kind} named like a clip": said for kind, said in OUTCOMES.items()}
     assert {name: said for name, said in rows[2:] if name in known} == known
+
+
+@pytest.mark.parametrize("tree", ["camera", "archived", ".deleted"])
+@pytest.mark.parametrize("suffix", [".mp4", ".jpg"])
+def test_time_that_no_catalog_can_hold_ends_no_run(rig: Rig, tree: str, suffix: str) -> None:
+    """Whoever uploads can set any time on a file; ext4 holds times that SQLite does not."""
+    good = rig.upload("a")
+    root = rig.camera if tree == "camera" else rig.camera / tree
+    odd = root / rig.path(7).with_suffix(suffix)
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    odd.write_bytes(content("b").read_bytes())
+    os.utime(odd, ns=(2**63 + 10**18,) * 2)
+
+    rig.run_to_the_end()
+
+    assert rig.row(good).state is State.DONE
+    rig.run_to_the_end()
+    assert odd.is_file()

@@ -82,6 +82,24 @@ def statement(sql: str) -> Callable[[Rig], None]:
     return lose
 
 
+def flipped(at: int, bit: int) -> Callable[[Rig], None]:
+    def lose(rig: Rig) -> None:
+        data = bytearray(catalog_file(rig).read_bytes())
+        data[at] ^= bit << 2
+        catalog_file(rig).write_bytes(data)
+
+    return lose
+
+
+def schema_change(old: str, new: str) -> Callable[[Rig], None]:
+    def lose(rig: Rig) -> None:
+        data = catalog_file(rig).read_bytes()
+        assert data.count(old.encode()) == 1
+        catalog_file(rig).write_bytes(data.replace(old.encode(), new.encode()))
+
+    return lose
+
+
 WAYS: dict[str, Callable[[Rig], None]] = {
     "deleted": delete,
     "deleted-with-its-directory": Rig.forget,
@@ -98,10 +116,16 @@ WAYS: dict[str, Callable[[Rig], None]] = {
     "unknown-state-in-the-history": statement("UPDATE history SET state = 'actove' WHERE id = 1"),
     "receipt-that-is-none": statement("UPDATE recording SET receipt = '{}' WHERE receipt IS NOT NULL"),
     "date-that-is-none": statement("UPDATE recording SET taken_at = '2026-13-01T00:00:00'"),
+    "header-that-forbids-writing": flipped(18, 1),
+    "column-of-another-name": schema_change("camera BLOB", "cbmera BLOB"),
     "path-that-leads-out": statement("UPDATE recording SET path = CAST('../../etc/x.mp4' AS BLOB) WHERE id = 1"),
 }
 SET_ASIDE = {way for way in WAYS if not way.startswith("deleted") and way != "emptied"}
-SEEN_BY_QUESTIONS = SET_ASIDE - {"unknown-state", "unknown-state-in-the-history"}  # asked for by state, and by row
+SEEN_BY_QUESTIONS = SET_ASIDE - {
+    "unknown-state",
+    "unknown-state-in-the-history",
+    "header-that-forbids-writing",
+}  # asked for by state, and by row
 
 
 @pytest.fixture
@@ -481,6 +505,60 @@ def _forge(archive: Path, other: PurePosixPath) -> None:
     clip = footage.cached(footage.Clip(f"forged-{other.name}", 160, 120, "10", 0.3))
     copy = ("ffmpeg", "-v", "error", "-y", "-i", f"file:{clip}", "-c", "copy", "-movflags", "use_metadata_tags")
     subprocess.run((*copy, "-metadata", f"archiverd={tag}", f"file:{archive}"), check=True)
+
+
+@pytest.mark.parametrize("closed", ["file", "directory"])
+def test_rebuild_concludes_nothing_from_what_it_could_not_read(rig: Rig, closed: str) -> None:
+    rig.upload("a")
+    assert rig.run(wrapper=UNPRIVILEGED) == 0
+    rig.forget()
+    path = rig.archive / rig.path()
+    path = path if closed == "file" else path.parent
+    mode = path.stat().st_mode & 0o777
+    path.chmod(0o000)
+    rig.run(wrapper=UNPRIVILEGED)
+    assert rig.rows() == []  # above all not: no archive of it stands
+    path.chmod(mode)
+
+    assert rig.run(wrapper=UNPRIVILEGED) == 0
+
+    assert [(row.state, row.archive, row.disposed_to) for row in rig.rows()] == [(State.DONE, rig.path(), rig.path())]
+
+
+def test_archive_whose_tag_is_sealed_for_another_root_is_not_adopted(rig: Rig) -> None:
+    """The tag may have come with an upload: only what this archive root sealed is taken for its own."""
+    rig.fake_ffmpeg()
+    upload = rig.upload("a")
+    rig.keep(upload)
+    rig.run_inside()
+    marker = rig.archive / ".archiverd-root"
+    values = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**values, "nonce": "0123456789abcdef"}))
+    rig.forget()
+    rig.strangers.add(upload.path)
+
+    assert results(rig.run_inside()) == [Result.TRANSCODED]
+
+    assert rig.ffmpeg_runs("transcode") == 2
+
+
+def test_late_snapshot_of_what_was_known_again_is_disposed_of_though_the_archive_moved_to_a_new_disk(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.run_inside()
+    rig.forget()
+    rig.run_inside()
+    archive = rig.archive / upload.path
+    shutil.copy2(archive, archive.with_suffix(".new"))  # another inode, the same time
+    archive.with_suffix(".new").replace(archive)
+    picture = rig.camera / upload.path.with_suffix(".jpg")
+    picture.write_bytes(b"late")
+    os.utime(picture, (picture.stat().st_mtime - 7200,) * 2)
+
+    summary = rig.run_inside()
+
+    assert (results(summary), summary.exit_code) == ([Result.DISPOSED], 0)
+    assert (rig.trash / upload.path.with_suffix(".jpg")).read_bytes() == b"late"
+    assert rig.row(upload).reason == "its late snapshots were let go of"
 
 
 # ---- cut short

@@ -11,7 +11,7 @@ from archiverd.cli import run_command_line
 from archiverd.policy.model import State
 from archiverd.policy.outcome import Result
 from tests.e2e.invariants import assert_all_archived
-from tests.e2e.rig import Rig, results
+from tests.e2e.rig import Rig, at, results
 
 
 def ask(rig: Rig, verb: str, *arguments: str | Path) -> int:
@@ -46,6 +46,21 @@ def test_protected_recording_is_archived_and_stays_until_it_is_let_go(
     ]
     rig.run_inside()
     assert_all_archived(rig)
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+@pytest.mark.parametrize("step", ["publish:after", "set_aside:before", "set_aside:after"])
+def test_protection_that_comes_at_the_last_moment_keeps_the_source(rig: Rig, step: str, deleting: bool) -> None:
+    upload = rig.upload("a")
+    keep = (rig.camera / upload.path).with_suffix(".keep")
+
+    rig.run_inside(at(step, keep.touch), delete=deleting)
+
+    assert (rig.camera / upload.path).is_file()
+    assert rig.row(upload).state is State.ARCHIVED
+    keep.unlink()
+    rig.run_inside(delete=deleting)
+    assert_all_archived(rig, deleting=deleting)
 
 
 def test_archive_can_be_protected_in_its_own_tree(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from archiverd.policy.told import TAG, Told, tell
 from tools import footage
 
 CLIP = footage.Clip("own-tag", 64, 48, "5", 0.6, audio="aac")
-TEXT = tell(Told(PurePosixPath("2026/06/30/REO_T\udcfcr_20260630081500.mp4"), "5" * 64, 1000, 7))
+TEXT = tell(Told(PurePosixPath("2026/06/30/REO_T\udcfcr_20260630081500.mp4"), "5" * 64, 1000, 7), "secret")
 
 
 def read(path: Path) -> str:
@@ -44,7 +44,7 @@ def test_tag_is_read_as_it_was_written(tmp_path: Path, flags: str, others: tuple
 
 def test_long_tag_is_read(tmp_path: Path) -> None:
     deep = PurePosixPath(*["\udcff" * 250] * 16)
-    text = tell(Told(deep, "5" * 64, 1, 1))
+    text = tell(Told(deep, "5" * 64, 1, 1), "secret")
     assert len(text) > 24_000
     assert read(tagged(tmp_path / "x.mp4", "-metadata", f"{TAG}={text}")) == text
 
