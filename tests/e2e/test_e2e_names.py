@@ -224,7 +224,7 @@ def test_discover_needs_no_ffmpeg_and_writes_nothing(makes: Rig) -> None:
         ("behind", 1, "- 2020 is a symlink, and none is followed below the root"),
         ("FIFO", 1, "- is a FIFO, socket or device"),
         (DAY, 1, "is a directory in which recordings may stand"),
-        ("nothing", 1, "- is not there"),
+        ("nothing", 1, "= It would be a recording."),
         ("foreign", 1, 'reolink: component 4, "notes.txt", does not end in .mp4 or .jpg'),
         ("archive", 1, "- lies in the archive tree, which is never a source, also inside the source tree"),
         ("state", 1, "- lies in the directory of the catalog, which is never a source"),
