@@ -65,8 +65,18 @@ def run_command_line(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0  # the reader of our output has gone (`archiverd list | head`): no fault
     except OSError as error:
-        _say(f"archiverd: {error}")
+        _complain(_in_words(error))
         return StartupError.exit_code
+
+
+def _in_words(error: OSError) -> StartupError:
+    from archiverd.policy.naming import printable
+
+    where = f"{printable(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
+    advice = (
+        "Run it as the user archiverd runs as, with sudo for instance" if isinstance(error, PermissionError) else ""
+    )
+    return StartupError(f"{where}{error.strerror or error}", advice=advice)
 
 
 def _complain(error: ArchiverError) -> None:
@@ -483,7 +493,10 @@ def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # 
     config = _load_for(paths, options)
     with Catalog(_catalog_path(config)) as catalog:
         if everything:
-            return _answer(owner.retry_all(catalog, time.time()), options)
+            answers = owner.retry_all(catalog, time.time())
+            if not answers and not options["as_json"]:
+                click.echo("Nothing is quarantined.")
+            return _answer(answers, options)
         return _answer(owner.retry(catalog, [path for _, path in _places(config, paths)], time.time()), options)
 
 

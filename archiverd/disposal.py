@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import assert_never
 
 from archiverd.policy import naming
 from archiverd.policy.letting_go import Follows, LastLook, doubt, what_follows
-from archiverd.policy.model import Fingerprint, Place, Receipt, Recording, Snapshot, Tree
+from archiverd.policy.model import ClipName, Fingerprint, Place, Receipt, Recording, Snapshot, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import snapshot_job
 from archiverd.storage.open_files import writers
@@ -180,7 +181,7 @@ class Disposer:
     def _archive_snapshot(self, recording: Recording, snapshot: Snapshot, aside: PurePosixPath) -> Place:
         """Put a snapshot beside the archive of its recording, unless another upload of its very bytes stands there."""
         files, job = self._bench.files, snapshot_job(recording.job, snapshot.id)
-        wanted = _beside_archive(recording, snapshot)
+        wanted = self._beside_archive(recording, snapshot)
         with files.opened(Tree.SOURCE, aside) as handle:
             status = os.fstat(handle)
             twin = files.find(wanted, files.sha256(handle, self._bench.stop), status, self._bench.stop)
@@ -195,9 +196,17 @@ class Disposer:
         self._remove(aside, snapshot.path, job)
         return Place(Tree.ARCHIVE, twin)
 
+    def _beside_archive(self, recording: Recording, snapshot: Snapshot) -> Place:
+        """Where a snapshot is to stand; one whose own path says nothing any more is named after its clip."""
+        assert recording.archive is not None, "what is let go of has its archive"
+        said = self._bench.settings.names.parse(snapshot.path)
+        name = said if isinstance(said, ClipName) else replace(recording.name, copy=1)
+        wanted = naming.archived_snapshot_name(name, snapshot.path.name)
+        return Place(Tree.ARCHIVE, recording.archive.with_name(wanted))
+
     def _note_where_it_went(self, recording: Recording, snapshot: Snapshot) -> None:
         """Commit where a snapshot went that was moved by a process that died before it could say so."""
-        for wanted in (_beside_archive(recording, snapshot), Place(Tree.TRASH, snapshot.path)):
+        for wanted in (self._beside_archive(recording, snapshot), Place(Tree.TRASH, snapshot.path)):
             path = self._moved_to(wanted, snapshot.fingerprint)
             if path is not None:
                 self._bench.catalog.snapshot_disposed(snapshot, Place(wanted.tree, path))
@@ -227,11 +236,6 @@ def _aside(recording: Recording) -> PurePosixPath:
 
 def _aside_snapshot(recording: Recording, snapshot: Snapshot) -> PurePosixPath:
     return snapshot.path.with_name(naming.gone_name(snapshot_job(recording.job, snapshot.id)))
-
-
-def _beside_archive(recording: Recording, snapshot: Snapshot) -> Place:
-    assert recording.archive is not None, "what is let go of has its archive"
-    return Place(Tree.ARCHIVE, recording.archive.with_name(snapshot.path.name))
 
 
 def _let_go_of(place: PurePosixPath | None) -> str:

@@ -289,7 +289,7 @@ class Pipeline:
     ) -> Workbench:
         config, limits = self._config, self._limits()
         to_archive = config.snapshots is Snapshots.ARCHIVE
-        settings = JobSettings(self._patience(), config.attempts, config.delete, limits, to_archive)
+        settings = JobSettings(self._patience(), config.attempts, config.delete, limits, config.patterns, to_archive)
         verifier = Verifier(transcoder, limits, self._stop)
         return Workbench(
             catalog, files, roots, transcoder, verifier, settings, self._stop, display, self._clock

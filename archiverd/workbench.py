@@ -14,6 +14,7 @@ from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.policy.admission import Patience
 from archiverd.policy.model import Recording
+from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
@@ -50,6 +51,7 @@ class JobSettings:
     attempts: int
     delete: bool
     limits: Limits
+    names: NamePatterns  # of the source tree
     archive_snapshots: bool = False  # beside the archive of their recording, instead of going with its source
 
 

@@ -19,11 +19,13 @@ class Answer(StrEnum):
 
     RECORDING = "recording"
     SNAPSHOT = "snapshot"
+    WOULD_BE_RECORDING = "would be a recording"  # nothing stands there yet
+    WOULD_BE_SNAPSHOT = "would be a snapshot"
     NEITHER = "neither"
 
     @property
     def is_footage(self) -> bool:
-        return self is not Answer.NEITHER
+        return self in (Answer.RECORDING, Answer.SNAPSHOT)
 
 
 class Standing(StrEnum):
@@ -96,6 +98,9 @@ def explain(facts: Facts, names: NamePatterns, patience: Patience, snapshot_wind
     name = names.parse(facts.place)
     kind = names.kind(facts.place)
     steps += [*_name(facts, names, name, kind), _type(facts)]
+    if isinstance(name, ClipName) and _may_still_come(facts):
+        answer = Answer.WOULD_BE_SNAPSHOT if kind is FileKind.SNAPSHOT else Answer.WOULD_BE_RECORDING
+        return Explanation(facts.path, answer, tuple(steps))
     if isinstance(name, NotAClip) or any(step.mark is Mark.NO for step in steps):
         return Explanation(facts.path, Answer.NEITHER, tuple(steps))
     steps += [Step(Mark.NOTE, f"its time is doubtful: {doubt}") for doubt in doubts(name, facts.mtime_ns, facts.now)]
@@ -103,6 +108,12 @@ def explain(facts: Facts, names: NamePatterns, patience: Patience, snapshot_wind
         steps.append(_whose(facts, name, snapshot_window_s))
         return Explanation(facts.path, Answer.SNAPSHOT, tuple(steps))
     return Explanation(facts.path, Answer.RECORDING, (*steps, *_recording(facts, patience)))
+
+
+def _may_still_come(facts: Facts) -> bool:
+    """Whether nothing stands there, and nothing is in the way of what would."""
+    on_the_way = {Standing.DIRECTORY, Standing.NOTHING}
+    return facts.standing is Standing.NOTHING and on_the_way.issuperset(facts.above)
 
 
 def _where(facts: Facts) -> Iterator[Step]:

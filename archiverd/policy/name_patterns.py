@@ -28,6 +28,7 @@ from archiverd.policy.naming import (
     RETIRED,
     FileKind,
     NotAClip,
+    is_own_at_top,
     kind_of,
     moment,
     name_at,
@@ -47,6 +48,8 @@ _SEPARATORS = str.maketrans("", "", "-_.:T ")
 _MOST_COMPONENTS = 32
 _NEVER = frozenset({"lost+found"})  # the file system's own, closed to most, and no camera's
 # A repeated group that ends in a repetition, as in (.+)+: on some name it takes for ever.
+_ENDING = re.compile(r"\\?\.(?:mp4|jpg)\$?\Z", re.IGNORECASE)
+_LITERAL = re.compile(r"\\([^0-9A-Za-z])")  # an escaped character, which stands for itself
 _NESTED = re.compile(r"(?<!\\)(?:[+*]|\{[0-9]*,\})\??\)(?:[+*]|\{[0-9]*,)")
 
 
@@ -245,7 +248,9 @@ def _compile_element(element: str) -> list[Pattern]:
         return [compile_pattern(text, element, make.form) for text in make.patterns]
     if "(?P<" not in element:
         raise ValueError(f"is neither a make ({', '.join(MAKES)}) nor a pattern with (?P<camera>…) and a time")
-    return [compile_pattern(element, element, element)]
+    pattern = compile_pattern(element, element, element)
+    _check_ends(element.split("/"))
+    return [pattern]
 
 
 def compile_pattern(text: str, element: str, form: str) -> Pattern:
@@ -277,6 +282,16 @@ def _compile_component(component: str, number: int) -> re.Pattern[str]:
     except (re.error, OverflowError, RecursionError) as error:
         hint = "; a / stands between components only, and names hold none: [^/] is . here" if "[^" in component else ""
         raise ValueError(f"component {number} is no regular expression ({error}){hint}") from error
+
+
+def _check_ends(components: Sequence[str]) -> None:
+    """Refuse what no path can fit: a file's name is looked at without its ending, and what is archiverd's own never."""
+    ending = _ENDING.search(components[-1])
+    if ending is not None:
+        raise ValueError(f"ends in {ending[0]}, which a name is looked at without; leave the ending out")
+    first = _LITERAL.sub(r"\1", components[0])
+    if len(components) > 1 and is_own_at_top(first):
+        raise ValueError(f"begins with {first}, which is archiverd's own at the top of a tree, and never looked into")
 
 
 def _check_groups(groups: Sequence[str]) -> None:

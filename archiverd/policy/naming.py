@@ -196,11 +196,18 @@ def archive_path(name: ClipName, filename: str) -> PurePosixPath:
     any other source gets a canonical name. One that is too long is shortened as `numbered` does.
     """
     day = name.taken_at
-    stem = filename.rpartition(".")[0] if parse_clip_name(filename) == name else _canonical_stem(name)
+    stem = _archived_stem(name, filename)
     return PurePosixPath(f"{day.year:04}/{day.month:02}/{day.day:02}/{_fitted(stem, _CLIP_ENDING)}")
 
 
-def _canonical_stem(name: ClipName) -> str:
+def archived_snapshot_name(name: ClipName, filename: str) -> str:
+    """What a snapshot is called beside an archive: `<stem>.jpg`, its stem by the rule of `archive_path`."""
+    return _fitted(_archived_stem(name, filename), _SNAPSHOT_ENDING)
+
+
+def _archived_stem(name: ClipName, filename: str) -> str:
+    if parse_clip_name(filename) == name:
+        return filename.rpartition(".")[0]
     # What begins with the optional prefix needs it once more, or it would be taken for it when the name is read.
     prefix = _PREFIX if name.camera.startswith(_PREFIX) and name.camera != _PREFIX else ""
     mark = f"~{name.copy}" if name.copy > 1 else ""

@@ -17,6 +17,10 @@ TRASH = "trash"
 DELETE = "delete"
 NO_GROUP = "none"
 
+_OTHER_MAKES = (
+    " Only Reolink's layout was looked for: other makes are a matter of `names` (docs/guide/cameras.md), "
+    "and `archiverd discover` shows what is found by them."
+)
 _DEFAULT_INPUT = PurePosixPath("/camera")
 
 
@@ -166,7 +170,7 @@ def _upload_doubts(path: PurePosixPath, survey: Survey) -> list[str]:
         if uploads.path != path:
             continue
         if not uploads.days:
-            found.append(clips_in_words(uploads))
+            found.append(f"{clips_in_words(uploads)}{_OTHER_MAKES if uploads.looked else ''}")
         elif uploads.unknown_names:
             found.append(f"{uploads.unknown_names} .mp4 files have names archiverd does not know, and are left alone.")
         if not uploads.writable:

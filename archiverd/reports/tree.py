@@ -80,6 +80,8 @@ _MARKS = {Mark.YES: "+", Mark.NO: "-", Mark.NOTE: " "}
 _ANSWERS = {
     Answer.RECORDING: "It is a recording.",
     Answer.SNAPSHOT: "It is a snapshot.",
+    Answer.WOULD_BE_RECORDING: "It would be a recording.",
+    Answer.WOULD_BE_SNAPSHOT: "It would be a snapshot.",
     Answer.NEITHER: "It is neither a recording nor a snapshot.",
 }
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.cli import run_command_line
-from archiverd.policy.model import State
+from archiverd.policy.model import Place, State, Tree
 from archiverd.policy.outcome import Result
-from tests.e2e.invariants import assert_all_archived
+from tests.e2e.invariants import assert_all_archived, assert_snapshots_archived
 from tests.e2e.rig import START, Rig, Upload, picture, results
 from tests.program import archiverd, standing
 
@@ -39,6 +39,7 @@ def upload_picture(rig: Rig, name: str, path: PurePosixPath) -> None:
     target = rig.camera / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(picture(name).read_bytes())
+    rig.snapshot_mtimes[path] = target.stat().st_mtime_ns
     rig.snapshots[path] = hashlib.sha256(target.read_bytes()).hexdigest()
 
 
@@ -69,6 +70,41 @@ def test_three_makes_are_archived_under_one_layout_with_their_snapshots(makes: R
     ]
     assert in_trash(makes) == {upload.path for upload in uploads} | set(makes.snapshots)
     assert makes.run_inside().plan.work == ()
+
+
+def test_snapshots_of_other_makes_are_archived_under_canonical_names_and_known_again(
+    makes: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    makes.config_file.write_text(makes.config_file.read_text() + 'snapshots = "archive"\n')
+    uploads = upload_all(makes)
+    makes.run_inside()
+    assert_snapshots_archived(makes)
+    places = [
+        f"{DAY}/garden_AMC01_001_{LATER:%Y%m%d%H%M%S}.jpg",
+        f"{DAY}/192.168.1.64_01_{LATER:%Y%m%d%H%M%S}.jpg",
+        f"{DAY}/REO_front_{STAMP}.jpg",
+    ]
+    assert sorted(str(path.relative_to(makes.archive)) for path in makes.archive.rglob("*.jpg")) == sorted(places)
+    makes.forget()
+    makes.run_inside()
+    beside = [[snapshot.disposed_to for snapshot in makes.row(upload).snapshots] for upload in uploads]
+    assert beside == [[Place(Tree.ARCHIVE, PurePosixPath(place))] for place in places]
+    capsys.readouterr()
+    assert run_command_line(["check", *makes.options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [finding for finding in found if finding["tree"] == "archive"] == []
+
+
+def test_snapshot_that_names_no_longer_fit_is_archived_under_the_name_of_its_clip(makes: Rig) -> None:
+    makes.config_file.write_text(makes.config_file.read_text() + 'snapshots = "archive"\n')
+    upload = makes.upload("a", DAHUA)
+    upload_picture(makes, "a", DAHUA_PICTURE)
+    makes.keep(upload)
+    makes.run_inside()
+    (makes.camera / DAHUA).with_suffix(".keep").unlink()
+    makes.run_inside(names=[f".+/(?P<camera>AMC01)/(?P<date>.+)/001/dav/{START:%H}/(?P<time>.{{8}})-.+"])
+    assert_snapshots_archived(makes)
+    assert [path.name for path in makes.archive.rglob("*.jpg")] == [f"garden_AMC01_001_{STAMP}.jpg"]
 
 
 def test_other_makes_are_adopted_when_the_catalog_is_lost(makes: Rig) -> None:
@@ -188,7 +224,7 @@ def test_discover_needs_no_ffmpeg_and_writes_nothing(makes: Rig) -> None:
         ("behind", 1, "- 2020 is a symlink, and none is followed below the root"),
         ("FIFO", 1, "- is a FIFO, socket or device"),
         (DAY, 1, "is a directory in which recordings may stand"),
-        ("nothing", 1, "- is not there"),
+        ("nothing", 1, "= It would be a recording."),
         ("foreign", 1, 'reolink: component 4, "notes.txt", does not end in .mp4 or .jpg'),
         ("archive", 1, "- lies in the archive tree, which is never a source, also inside the source tree"),
         ("state", 1, "- lies in the directory of the catalog, which is never a source"),

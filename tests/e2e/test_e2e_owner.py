@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from archiverd.cli import run_command_line
+from archiverd.errors import StartupError
 from archiverd.policy.model import State
 from archiverd.policy.outcome import Result
 from tests.e2e.invariants import assert_all_archived
@@ -119,6 +121,15 @@ def test_retry_of_all_takes_every_quarantined_one(rig: Rig) -> None:
     assert results(rig.run_inside()) == [Result.QUARANTINED] * 2
 
 
+def test_retry_of_all_says_where_there_is_nothing_to_try(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    rig.run_inside()
+    capsys.readouterr()
+    assert ask(rig, "retry", "--all") == 0
+    assert capsys.readouterr().out == "Nothing is quarantined.\n"
+    assert ask(rig, "retry", "--all", "--json") == 0
+    assert capsys.readouterr().out == "[]\n"
+
+
 def test_retry_of_what_is_done_is_refused(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     upload = rig.upload("a")
     rig.run_inside()
@@ -130,3 +141,32 @@ def test_retry_of_what_is_done_is_refused(rig: Rig, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("arguments", [(), ("--all", "/camera/x.mp4")], ids=["neither", "both"])
 def test_retry_wants_recordings_or_all(rig: Rig, arguments: tuple[str, ...]) -> None:
     assert ask(rig, "retry", *arguments) == 2
+
+
+# ---- another user
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("check",), ("run", "--dry-run")], ids=lambda words: words[0])
+def test_user_who_may_not_read_the_catalog_is_told_to_be_another(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as base:
+        Path(base).chmod(0o755)
+        camera, state = Path(base, "camera"), Path(base, "state")
+        camera.mkdir()
+        state.mkdir()
+        (state / "catalog.sqlite").touch()
+        state.chmod(0)
+        verb, *options = arguments
+        user = os.geteuid()
+        try:
+            os.seteuid(user or 65534)
+            code = run_command_line([verb, str(camera), "--state-dir", str(state), *options])
+        finally:
+            os.seteuid(user)
+            state.chmod(0o700)
+    assert code == StartupError.exit_code
+    assert capsys.readouterr().err.splitlines() == [
+        f"archiverd: {state}/catalog.sqlite: Permission denied",
+        "  Run it as the user archiverd runs as, with sudo for instance.",
+    ]

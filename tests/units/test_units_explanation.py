@@ -69,11 +69,11 @@ def test_copy_by_our_own_mark_is_told() -> None:
             "archived at the top of a tree is archiverd's own, and never a source",
         ),
         ({"above": (Standing.DIRECTORY, Standing.SYMLINK)}, "2026/07 is a symlink, and none is followed below the"),
-        ({"above": (Standing.NOTHING,), "standing": Standing.NOTHING}, "2026 is not there"),
         ({"above": (Standing.UNKNOWN,), "standing": Standing.UNKNOWN}, "2026 is out of sight"),
         ({"standing": Standing.SYMLINK}, "is a symlink, and none is followed"),
         ({"standing": Standing.SPECIAL}, "is a FIFO, socket or device"),
-        ({"standing": Standing.NOTHING}, "is not there"),
+        ({"above": (Standing.SYMLINK,), "standing": Standing.NOTHING}, "2026 is a symlink, and none is followed"),
+        ({"place": CLIP.with_name("notes.mp4"), "standing": Standing.NOTHING}, "is not there"),
         ({"place": CLIP.with_name("notes.mp4")}, "no pattern of `names` fits it"),
         ({"place": CLIP.with_suffix(".avi")}, "no pattern of `names` fits it"),
         ({"place": CLIP.with_name("x_20260701250000.mp4")}, "impossible date 20260701250000"),
@@ -87,6 +87,19 @@ def test_what_is_neither_is_told_why(changes: dict[str, Any], words: str) -> Non
     known = facts(**changes)
     assert explained(known).answer is Answer.NEITHER
     assert [said for said in told(known, Mark.NO) if said.startswith(words)]
+
+
+@pytest.mark.parametrize("above", [(Standing.NOTHING,), (Standing.DIRECTORY,) * 3], ids=["no directory", "no file"])
+@pytest.mark.parametrize(
+    ("place", "answer"),
+    [(CLIP, Answer.WOULD_BE_RECORDING), (PICTURE, Answer.WOULD_BE_SNAPSHOT)],
+    ids=["clip", "picture"],
+)
+def test_what_is_not_there_yet_is_told_what_it_would_be(
+    place: PurePosixPath, answer: Answer, above: tuple[Standing, ...]
+) -> None:
+    explanation = explained(facts(place, above=above, standing=Standing.NOTHING))
+    assert (explanation.answer, explanation.answer.is_footage) == (answer, False)
 
 
 @pytest.mark.parametrize(

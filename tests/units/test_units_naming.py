@@ -19,6 +19,7 @@ from archiverd.policy.naming import (
     NotAClip,
     PartName,
     archive_path,
+    archived_snapshot_name,
     doubts,
     gone_name,
     is_snapshot_name,
@@ -260,6 +261,7 @@ def test_archive_stands_under_the_date_of_the_name(filename: str, expected: str)
     name = parse_clip_name(filename)
     assert isinstance(name, ClipName)
     assert archive_path(name, filename) == PurePosixPath(expected)
+    assert archived_snapshot_name(name, f"{filename[:-4]}.JPG") == PurePosixPath(expected).with_suffix(".jpg").name
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,11 @@ MOUNTS = (fs("/"), fs("/usb", "vfat"), fs("/nas", "nfs4", None), fs("/d"))
         (Key.TRASH_ROOT, "/d/trash", ["Another disk than that of the uploads"]),
         (Key.DIRECTORY, "/camera", []),
         (Key.DIRECTORY, "/d", []),  # not looked at
-        (Key.DIRECTORY, "/e", ["/e: No clips below YYYY/MM/DD yet."]),
+        (
+            Key.DIRECTORY,
+            "/e",
+            ["/e: No clips below YYYY/MM/DD yet. Only Reolink's layout was looked for: other makes are a matter"],
+        ),
         (Key.DIRECTORY, "/f", ["/f: 2 .mp4 files have names archiverd does not know", "/f: This user may not write"]),
         (Key.GROUP, "video", []),
         (Key.DELETE, "delete", []),
