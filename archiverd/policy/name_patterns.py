@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -278,8 +279,9 @@ def _compile_component(component: str, number: int) -> re.Pattern[str]:
             "write it with one repetition"
         )
     try:
-        return re.compile(component, re.DOTALL)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings(action="error", category=FutureWarning):  # of what a later Python reads otherwise
+            return re.compile(component, re.DOTALL)
+    except (re.error, FutureWarning, OverflowError, RecursionError) as error:
         hint = "; a / stands between components only, and names hold none: [^/] is . here" if "[^" in component else ""
         raise ValueError(f"component {number} is no regular expression ({error}){hint}") from error
 
