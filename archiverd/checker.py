@@ -153,7 +153,7 @@ class Checker:
         """The clips in archive and trash that no row speaks of."""
         known = {
             Tree.ARCHIVE: {row.archive for row in rows if row.state is not State.GONE},
-            Tree.TRASH: {row.disposed_to for row in rows},
+            Tree.TRASH: {place for row in rows for place in _places_in_trash(row)},
         }
         return [
             (tree, one.clip.path)
@@ -184,7 +184,7 @@ class Checker:
     def _is_known_by_now(self, tree: Tree, path: PurePosixPath) -> bool:
         """Whether a run has entered it since the rows were read."""
         rows = [] if self._catalog is None else self._catalog.at_path(path)
-        return any(path == (row.archive if tree is Tree.ARCHIVE else row.disposed_to) for row in rows)
+        return any(path == row.archive if tree is Tree.ARCHIVE else path in _places_in_trash(row) for row in rows)
 
     # -- recordings ---------------------------------------------------------------------------------------
 
@@ -278,6 +278,11 @@ class _Look:
         except TranscodeFailed as failure:
             return replace(seen, unseen=failure.message)
         return replace(seen, decode_error=decoded.error, frames=decoded.frames)
+
+
+def _places_in_trash(row: Recording) -> tuple[PurePosixPath | None, ...]:
+    """Where a source lies, and where one lies whose disposal goes on just now."""
+    return (row.disposed_to, row.path) if row.state is State.ARCHIVED else (row.disposed_to,)
 
 
 def _in(found: dict[Tree, Discovery], tree: Tree) -> tuple[FoundRecording, ...]:

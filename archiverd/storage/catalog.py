@@ -166,6 +166,9 @@ class Catalog:
                     read_recording(row, ())
                 for row in self._connection.execute("SELECT * FROM snapshot"):
                     read_snapshot(row)
+        if not self._read_only:  # that it can be written is to show now, and not in the middle of a run
+            with self._writing() as connection:
+                connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def _recognize(self) -> None:
         """See that the file is a catalog, or empty, before anything is changed in it."""
