@@ -212,7 +212,22 @@ class Checker:
             decode = row.receipt is not None and is_to_decode(row.receipt)
             archive = look.at(Tree.ARCHIVE, row.archive, decode=decode)
         trashed = None if Tree.TRASH in absent else self._stands(Tree.TRASH, row.disposed_to, mark.size, None)
-        return Seen(archive, self._stands(Tree.SOURCE, row.path, mark.size, mark.mtime_ns), trashed)
+        source = self._stands(Tree.SOURCE, row.path, mark.size, mark.mtime_ns)
+        return Seen(archive, source, trashed, archive is None and self._stands_elsewhere(row))
+
+    def _stands_elsewhere(self, row: Recording) -> bool:
+        """Whether another archive of the content of this row's source stands."""
+        receipt = row.receipt
+        if receipt is None or not receipt.source_sha256 or self._catalog is None:
+            return False
+        others = (other for other in self._catalog.at_path(row.path) if other.receipt and other.archive != row.archive)
+        return any(
+            other.archive is not None
+            and other.receipt is not None
+            and other.receipt.source_sha256 == receipt.source_sha256
+            and self._stands(Tree.ARCHIVE, other.archive, other.archive_size, None) is True
+            for other in others
+        )
 
 
 class _Look:

@@ -125,6 +125,7 @@ class Seen:
     archive: Standing | None
     source_stands: bool | None  # under its own name, of its size and time; None where that can't be seen
     trashed_stands: bool | None  # where the catalog says it went, likewise
+    elsewhere: bool = False  # another archive of the very content stands
 
 
 def judge(recording: Recording, seen: Seen) -> tuple[Finding, ...]:
@@ -148,7 +149,8 @@ def _judge_archived(recording: Recording, seen: Seen) -> Iterator[Finding]:
         yield Finding(Severity.BROKEN, "I1", words, Tree.SOURCE, recording.path, recording=recording.id)
         return
     if archive is None:
-        yield _archive_gone(recording, seen)
+        if not seen.elsewhere:  # else it was made anew, for another upload of the same clip
+            yield _archive_gone(recording, seen)
         return
     if archive.unseen:
         yield _of_archive(recording, Severity.DOUBT, "I2", f"could not be looked at: {archive.unseen}")

@@ -292,6 +292,17 @@ def test_ten_faults_in_one_tree_are_all_found(rig: Rig, capsys: pytest.CaptureFi
     assert len(troubles(report)) == 11
 
 
+@pytest.mark.parametrize("deleting", [False, True])
+def test_archive_that_was_made_anew_is_not_missed(rig: Rig, deleting: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same clip uploaded twice, and archived again: the first recording's archive was retired for the second's."""
+    rig.upload("a")
+    rig.run_inside(delete=deleting)
+    rig.upload("a")
+    rig.run_inside(delete=deleting, no_skip=True)
+    code, report = check(rig, "", capsys=capsys)
+    assert (code, troubles(report)) == (0, [])
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_sound_trees_have_no_fault(whole: Rig, level: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = check(whole, level, capsys=capsys)
