@@ -167,8 +167,12 @@ class Catalog:
                 for row in self._connection.execute("SELECT * FROM snapshot"):
                     read_snapshot(row)
         if not self._read_only:  # that it can be written is to show now, and not in the middle of a run
-            with self._writing() as connection:
-                connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            with self._faults():
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+                finally:
+                    self._connection.execute("ROLLBACK")  # nothing has changed
 
     def _recognize(self) -> None:
         """See that the file is a catalog, or empty, before anything is changed in it."""
