@@ -32,7 +32,6 @@ from archiverd.policy.checking import (
     judge_unknown,
 )
 from archiverd.policy.model import Discovery, FoundRecording, Place, Recording, State, Tree
-from archiverd.policy.rebuilding import is_retired
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
 from archiverd.policy.told import Told, parse_told
@@ -88,8 +87,9 @@ class Checker:
             look = _Look(self._files, self._level, self._transcoder, self._stop, display, self._nonce(Tree.ARCHIVE))
             findings += self._check_recordings(rows, look, absent)
             findings += self._check_unknown(unknown, look)
-        in_trash = sum(not is_retired(r.clip.path) for r in _in(found, Tree.TRASH))
-        return Checked(tuple(findings), len(rows), len(sizes), sum(sizes.values()), in_trash)
+        return Checked(
+            tuple(findings), len(rows), len(sizes), sum(sizes.values()), len(_in(found, Tree.TRASH))
+        )  # fmt: skip
 
     # -- roots --------------------------------------------------------------------------------------------
 
@@ -133,7 +133,8 @@ class Checker:
                 yield Finding(Severity.NOTE, "I5", f"left alone, {reason}: {count}", tree)
 
     def _check_leftovers(self, found: dict[Tree, Discovery]) -> Iterator[Finding]:
-        for tree, path in ((tree, path) for tree, discovery in found.items() for path in discovery.leftovers):
+        # A scan tells of those beside recordings, this walk also of those beside retired archives in the trash.
+        for tree, path in ((one, path) for one in found for path in self._discoveries[one].scan_leftovers()):
             part = naming.parse_part_name(path.name)
             job, _ = owner_of_gone(part.job if part is not None else naming.parse_gone_name(path.name) or "")
             owner = None if self._catalog is None else self._catalog.of_job(job)
@@ -159,7 +160,7 @@ class Checker:
             (tree, one.clip.path)
             for tree, paths in known.items()
             for one in _in(found, tree)
-            if one.clip.path not in paths and not (tree is Tree.TRASH and is_retired(one.clip.path))
+            if one.clip.path not in paths
         ]
 
     def _check_unknown(self, unknown: Iterable[tuple[Tree, PurePosixPath]], look: _Look) -> Iterator[Finding]:

@@ -94,7 +94,7 @@ class Disposer:
             if not why_not and not self._archive_stands(recording, receipt):
                 self._put_back(recording)
                 return None
-            if self._bench.files.keep_beside(Tree.SOURCE, recording.path) is not None:
+            if not why_not and self._bench.files.keep_beside(Tree.SOURCE, recording.path) is not None:
                 return self._keep_protected(recording, result)
             if not why_not:
                 self._dispose_of_snapshots(recording)
@@ -143,7 +143,11 @@ class Disposer:
             reason = "another upload has taken the source's name; that is a recording of its own"
             self._bench.catalog.done(recording, recording.disposed_to, reason, self._bench.clock())
             return outcome(recording, result, reason)
-        self._dispose_of_snapshots(recording)
+        try:
+            self._dispose_of_snapshots(recording)
+        except BaseException:
+            self._put_back(recording)
+            raise
         place = recording.disposed_to or self._moved_to(Place(Tree.TRASH, recording.path), receipt.source)
         reason = "its source was gone already" if recording.disposed_to is None else "its late snapshots were let go of"
         self._bench.catalog.done(recording, place, reason, self._bench.clock())

@@ -26,7 +26,6 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
-from archiverd.policy.naming import RETIRED
 from archiverd.policy.told import Told
 
 _NAMED = "its archive stands and names it"
@@ -90,9 +89,7 @@ def known_again(
     """
     standing = _BySize(sources.recordings)
     known = set(known_in_trash)
-    trashed = _BySize(
-        found for found in trash.recordings if found.clip.path not in known and not is_retired(found.clip.path)
-    )
+    trashed = _BySize(found for found in trash.recordings if found.clip.path not in known)
     # Those that name their source choose first: what only looks alike must not take its place.
     ordered = sorted(archives, key=lambda archive: (archive.told is None, archive.file.name.taken_at))
     # A copy that somebody made has a time of its own: the run that follows tells by its bytes whose it is.
@@ -100,11 +97,6 @@ def known_again(
     rows = [_of_archive(archive, trashed.take(archive)) for archive in gone]
     rows += [_of_trash(found) for found in trashed.rest()]
     return tuple(sorted(rows, key=lambda row: (row.name.taken_at, row.path)))
-
-
-def is_retired(path: PurePosixPath) -> bool:
-    """Whether what lies in the trash there is an archive that was made anew, and no source."""
-    return path.parts[0] == RETIRED
 
 
 def may_be_source(archive: SeenArchive, directory: PurePosixPath, size: int, mtime_ns: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from archiverd.cli import run_command_line
 from archiverd.config import load
+from archiverd.errors import Interrupted
 from archiverd.pipeline import Pipeline, Summary
 from archiverd.policy import naming
 from archiverd.policy.model import State, Tree
@@ -20,7 +21,7 @@ from archiverd.policy.outcome import Result
 from archiverd.policy.stop import NeverStop
 from archiverd.storage.file_manager import FileManager
 from tests.e2e import rig as rigs
-from tests.e2e.invariants import assert_nothing_lost
+from tests.e2e.invariants import assert_no_traces, assert_nothing_lost
 from tests.e2e.rig import UNPRIVILEGED, Rig, at, results, sha256_of
 
 # -- archives that are none ---------------------------------------------------------------------------------
@@ -242,6 +243,23 @@ def test_snapshot_that_comes_late_goes_the_way_of_its_recording(rig: Rig, deleti
     assert (row.state, row.disposed_to, row.archive) == (State.DONE, before.disposed_to, before.archive)
     assert (rig.trash / upload.path.with_name(picture.name)).exists() != deleting
     assert rig.run_inside(delete=deleting).plan.items == ()
+
+
+def test_stop_while_a_late_snapshot_is_set_aside_puts_it_back(rig: Rig) -> None:
+    upload = rig.upload("a")
+    rig.run_inside()
+    picture = rig.camera / upload.path.with_suffix(".jpg")
+    picture.write_bytes(b"late")
+    os.utime(picture, (time.time() - 7200, time.time() - 7200))
+
+    def stop() -> None:
+        raise Interrupted(15)
+
+    assert rig.run_inside(at("set_aside:after", stop)).exit_code == 143
+
+    assert picture.read_bytes() == b"late"
+    assert_no_traces(rig)
+    assert results(rig.run_inside()) == [Result.DISPOSED]
 
 
 # -- what a second review raised ----------------------------------------------------------------------------
