@@ -90,7 +90,15 @@ class SourceInvalid(JobError):  # noqa: N818  (the design's word)
 
 
 class TranscodeFailed(JobError):  # noqa: N818  (the design's word)
-    """ffmpeg failed, stalled or took too long on this source: the next rung, or another try later."""
+    """ffmpeg failed, stalled or took too long on this source: the next rung, or another try later.
+
+    `said` is what it told on stderr; `hung`: it had to be ended for want of progress or time.
+    """
+
+    def __init__(self, message: str, *, advice: str = "", said: str = "", hung: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.said = said
+        self.hung = hung
 
 
 class VerificationFailed(JobError):  # noqa: N818  (the design's word)

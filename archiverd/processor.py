@@ -40,6 +40,7 @@ from archiverd.policy.clip_info import select
 from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
+from archiverd.policy.rungs import SOFTWARE
 from archiverd.policy.told import TAG, Told, tell
 from archiverd.policy.verdict import Evidence, Ruling, grown, source_frames, verdict
 from archiverd.storage.catalog import ClaimLostError
@@ -204,6 +205,7 @@ class FileProcessor:
             transcoded = self._bench.transcoder.transcode(
                 source,
                 target,
+                SOFTWARE,
                 {TAG: self._told(recording, sha256)},
                 self._bench.show(source),
             )
@@ -223,7 +225,7 @@ class FileProcessor:
                 return self._verbatim(source, sha256, target, ruled.reason)
             case Ruling.ARCHIVE:
                 return _Made(
-                    ArchiveKind.TRANSCODED, "", transcoded.rung, _encoder(evidence), evidence.output_frames,
+                    ArchiveKind.TRANSCODED, "", transcoded.engine.rung, _encoder(evidence), evidence.output_frames,
                     tuple(str(check) for check in ruled.checks), transcoded.elapsed_s, self._bench.clock() - began,
                 )  # fmt: skip
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind, select
 from archiverd.policy.encoding import EncodeSettings, file_url, transcode_command
+from archiverd.policy.rungs import SOFTWARE
 from tools import footage
 
 CHECKOUT = Path(__file__).parent.parent
@@ -84,7 +85,9 @@ def bare_command(source: Path, output: Path) -> tuple[str, ...]:
     footage_stream = _stream(0, StreamKind.VIDEO, "h264")
     info = ClipInfo((footage_stream, _stream(1, StreamKind.AUDIO, "aac")), 0.0, {}, ())
     settings = EncodeSettings("hevc", 26, "fast")
-    return transcode_command(info, select(info), settings, file_url(str(source)), file_url(str(output)), {})
+    return transcode_command(
+        info, select(info), settings, SOFTWARE, file_url(str(source)), file_url(str(output)), tags={}
+    )
 
 
 def _stream(index: int, kind: StreamKind, codec: str) -> Stream:

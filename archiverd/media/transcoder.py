@@ -15,11 +15,11 @@ from archiverd.media.probe import own_url
 from archiverd.media.source import Source
 from archiverd.policy.encoding import (
     EncodeSettings,
-    Rung,
     prove_command,
     strict_decode_command,
     transcode_command,
 )
+from archiverd.policy.rungs import Engine
 from archiverd.policy.stop import StopToken
 from archiverd.policy.verdict import too_large
 
@@ -42,8 +42,8 @@ _PROVE_S = 60.0
 class Transcoded:
     """A transcode that ended well, or was given up because it grew too large."""
 
-    rung: Rung
-    frames: int  # encoded, and so decoded strictly
+    engine: Engine
+    frames: int  # encoded; where the rung decodes strictly, decoded so
     elapsed_s: float
     grown_to: int | None  # bytes, where it was given up; None for a finished output
 
@@ -84,9 +84,9 @@ class Transcoder:
             )
 
     def transcode(
-        self, source: Source, target: int, tags: Mapping[str, str], on_position: OnPosition
+        self, source: Source, target: int, engine: Engine, tags: Mapping[str, str], on_position: OnPosition
     ) -> Transcoded:  # fmt: skip
-        """Transcode a source into the open, empty file `target`, adding `tags` to its metadata.
+        """Transcode a source on an engine into the open, empty file `target`, adding `tags` to its metadata.
 
         Raises: TranscodeFailed; ResourceError where the machine failed; Interrupted.
         """
@@ -102,7 +102,8 @@ class Transcoder:
             return True
 
         command = transcode_command(
-            source.info, source.selection, self.settings, own_url(source.handle), own_url(target), dict(tags)
+            source.info, source.selection, self.settings, engine, own_url(source.handle), own_url(target),
+            tags=dict(tags),
         )  # fmt: skip
         limits = replace(self._limits, file_bytes=source.size + _FILE_SLACK)
         finished = process.run(
@@ -111,10 +112,8 @@ class Transcoder:
         self._raise_for_machine(finished)
         grown = finished.ending is process.Ending.ABANDONED or finished.outgrew_file_limit
         if not grown and not finished.ok:
-            raise TranscodeFailed(finished.describe())
-        return Transcoded(
-            Rung.SOFTWARE, feed.position.frames, finished.elapsed_s, feed.position.size_bytes if grown else None
-        )
+            raise _failure(finished)
+        return Transcoded(engine, feed.position.frames, finished.elapsed_s, feed.position.size_bytes if grown else None)
 
     def decode(self, handle: int, *, encoded_audio: bool, on_position: OnPosition) -> Decoded:
         """Decode an open file strictly, in software.
@@ -150,6 +149,11 @@ class Transcoder:
             raise ResourceError(
                 f"ffmpeg was failed by the machine: {said[1]}", advice="The work goes on when that is mended"
             )
+
+
+def _failure(finished: process.Finished) -> TranscodeFailed:
+    hung = finished.ending in (process.Ending.STALLED, process.Ending.TIMED_OUT)
+    return TranscodeFailed(finished.describe(), said=finished.stderr, hung=hung)
 
 
 def _first_line(finished: process.Finished) -> str:

@@ -8,9 +8,9 @@ gives the input as `file:/…`, so that no name is an option, a pattern or a pro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from archiverd.policy.clip_info import TICKS, ClipInfo, Selection
+from archiverd.policy.rungs import Engine
 
 _MAX_PIXELS = "67108864"  # 8192 x 8192: above any camera, below what exhausts a small machine
 
@@ -26,20 +26,19 @@ _QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 _PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 
 
-class Rung(StrEnum):
-    """The ways to encode, best first."""
-
-    SOFTWARE = "software"
-
-
 @dataclass(frozen=True, slots=True)
 class EncodeSettings:
-    """How archives are to look. `codec` is "hevc" or "h264", `quality` its CRF, `preset` x265's and x264's word."""
+    """How archives are to look.
+
+    `codec` is "hevc" or "h264", `quality` the CRF of x265 and x264, `device_quality` what a device is told in its
+    place, `preset` x265's and x264's word.
+    """
 
     codec: str
     quality: int
     preset: str
     max_height: int | None = None  # pixels; None keeps the source's
+    device_quality: int = 25
 
 
 def file_url(path: str) -> str:
@@ -48,14 +47,16 @@ def file_url(path: str) -> str:
 
 
 def transcode_command(
-    info: ClipInfo, selection: Selection, settings: EncodeSettings, source: str, target: str, tags: dict[str, str]
-) -> tuple[str, ...]:
-    """The software transcode of one clip from the URL `source` into the URL `target`.
+    info: ClipInfo, selection: Selection, settings: EncodeSettings, engine: Engine, source: str, target: str,
+    *, tags: dict[str, str],
+) -> tuple[str, ...]:  # fmt: skip
+    """The transcode of one clip on an engine from the URL `source` into the URL `target`.
 
     Decoding is strict (`-xerror -err_detect explode`), so that its success says that the source decodes.
     Frames keep their own time stamps: without `-enc_time_base` and the track's time scale the MP4 muxer of
     ffmpeg 5.1 forces a constant rate, and adds frames. Every tag of the source is kept, and `tags` added.
     """
+    del engine
     maps = (selection.video, *selection.copied_audio, *selection.encoded_audio, *selection.subtitles)
     return (
         "ffmpeg", *_QUIET, "-y", "-xerror", "-err_detect", "explode",

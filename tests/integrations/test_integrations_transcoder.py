@@ -26,6 +26,7 @@ from archiverd.media.source import Source, declared_frames
 from archiverd.media.transcoder import Decoded, Transcoded, Transcoder
 from archiverd.policy.clip_info import select
 from archiverd.policy.encoding import EncodeSettings
+from archiverd.policy.rungs import SOFTWARE
 from archiverd.policy.stop import NeverStop
 from tests.program import environment
 from tools import damage, footage
@@ -66,7 +67,7 @@ def transcode(
     on_position: Callable[[Position], None] = ignore,
 ) -> Transcoded:  # fmt: skip
     with opened(clip) as source, target_at(target) as handle:
-        return Transcoder(settings, limits, NeverStop()).transcode(source, handle, {}, on_position)
+        return Transcoder(settings, limits, NeverStop()).transcode(source, handle, SOFTWARE, {}, on_position)
 
 
 def decode(path: Path, *, limits: Limits = LIMITS, encoded_audio: bool = False) -> Decoded:
@@ -120,7 +121,7 @@ def test_transcode_scales_down_to_an_even_size(tmp_path: Path) -> None:
 def test_transcode_writes_the_tags_it_is_given(tmp_path: Path) -> None:
     told = json.dumps({"source": "a\\b=c;d\n#é", "v": 1})
     with opened(footage.cached(CLIP)) as source, target_at(tmp_path / "out") as handle:
-        Transcoder(SETTINGS, LIMITS, NeverStop()).transcode(source, handle, {"archiverd": told}, ignore)
+        Transcoder(SETTINGS, LIMITS, NeverStop()).transcode(source, handle, SOFTWARE, {"archiverd": told}, ignore)
     with opened(tmp_path / "out") as made:
         assert made.info.tags["archiverd"] == told
 
@@ -155,7 +156,7 @@ try:
         print("error:", transcoder.decode(handle, encoded_audio=True, on_position=here.ignore).error)
     else:
         with here.opened(here.Path(clip)) as source, here.target_at(here.Path(target)) as output:
-            transcoder.transcode(replace(source, handle=handle), output, {}, here.ignore)
+            transcoder.transcode(replace(source, handle=handle), output, here.SOFTWARE, {}, here.ignore)
 except JobError as error:
     print("error:", error)
 """
@@ -274,7 +275,7 @@ def test_stalled_ffmpeg_is_ended(tmp_path: Path, programs: Programs, source: Pat
         programs.stand("ffmpeg", "exec sleep 60")
         transcoder = Transcoder(SETTINGS, replace(LIMITS, stall_s=0.3), NeverStop())
         with pytest.raises(TranscodeFailed, match=r"made no progress for 0\.3 s"):
-            transcoder.transcode(clip, target, {}, ignore)
+            transcoder.transcode(clip, target, SOFTWARE, {}, ignore)
 
 
 def test_ffmpeg_that_repeats_itself_has_stalled(tmp_path: Path, programs: Programs, source: Path) -> None:

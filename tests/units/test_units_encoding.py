@@ -26,6 +26,7 @@ from archiverd.policy.encoding import (
     strict_decode_command,
     transcode_command,
 )
+from archiverd.policy.rungs import SOFTWARE
 
 GOLDEN = Path(__file__).with_name("golden")
 WRITE = "ARCHIVERD_WRITE_GOLDEN"
@@ -46,7 +47,9 @@ Command = tuple[str, ...]
 
 def transcode(*streams: Stream, settings: EncodeSettings = HEVC, tags: dict[str, str] | None = None) -> Command:
     info = ClipInfo(streams, 2.0, {}, ())
-    return transcode_command(info, select(info), settings, SOURCE, TARGET, TAGS if tags is None else tags)
+    return transcode_command(
+        info, select(info), settings, SOFTWARE, SOURCE, TARGET, tags=TAGS if tags is None else tags
+    )
 
 
 TRANSCODES = {
