@@ -86,7 +86,7 @@ def bare_command(source: Path, output: Path) -> tuple[str, ...]:
     info = ClipInfo((footage_stream, _stream(1, StreamKind.AUDIO, "aac")), 0.0, {}, ())
     settings = EncodeSettings("hevc", 26, "fast")
     return transcode_command(
-        info, select(info), settings, SOFTWARE, file_url(str(source)), file_url(str(output)), tags={}
+        info, select(info), settings, SOFTWARE, file_url(str(source)), file_url(str(output)), size_bytes=0, tags={}
     )
 
 

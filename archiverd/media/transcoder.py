@@ -15,7 +15,9 @@ from archiverd.media.probe import own_url
 from archiverd.media.source import Source
 from archiverd.policy.encoding import (
     EncodeSettings,
+    likeness_command,
     prove_command,
+    sampled,
     strict_decode_command,
     transcode_command,
 )
@@ -34,6 +36,7 @@ _MACHINE = re.compile(
     r"|Transport endpoint is not connected)$",
     re.MULTILINE,
 )
+_SSIM = re.compile(r"n:\d+ Y:([0-9.]+) ")  # libavfilter/vf_ssim.c: a line for each frame in stats_file
 _FILE_SLACK = 64 << 20  # bytes an output may be above its source before the kernel ends it
 _PROVE_S = 60.0
 
@@ -103,9 +106,11 @@ class Transcoder:
 
         command = transcode_command(
             source.info, source.selection, self.settings, engine, own_url(source.handle), own_url(target),
-            tags=dict(tags),
+            size_bytes=source.size, tags=dict(tags),
         )  # fmt: skip
         limits = replace(self._limits, file_bytes=source.size + _FILE_SLACK)
+        if engine.rung.on_device:
+            limits = replace(limits, memory_bytes=None)  # a driver maps more than it uses
         finished = process.run(
             command, stop=self._stop, limits=limits, pass_fds=(source.handle, target), on_line=on_line
         )  # fmt: skip
@@ -139,6 +144,36 @@ class Transcoder:
         if finished.returncode != 0 or finished.stderr.strip():
             return Decoded(feed.position.frames, _first_line(finished))
         return Decoded(feed.position.frames, "")
+
+    def likeness(
+        self, source: int, output: int, frames: int, *, on_position: OnPosition
+    ) -> tuple[float, ...]:  # fmt: skip
+        """How like a few frames of two open files of so many `frames` look: their SSIM, 1.0 for the same.
+
+        Raises: TranscodeFailed where they can't be compared; ResourceError; Interrupted.
+        """
+        feed = ProgressFeed()
+        values: list[float] = []
+
+        def on_line(line: str) -> bool | None:
+            told = _SSIM.match(line)
+            if told is not None:
+                values.append(float(told[1]))
+            if not feed.feed(line):
+                return None
+            on_position(feed.position)
+            return True
+
+        finished = process.run(
+            likeness_command(own_url(source), own_url(output), frames),
+            stop=self._stop, limits=self._limits, pass_fds=(source, output), on_line=on_line,
+        )  # fmt: skip
+        self._raise_for_machine(finished)
+        if not finished.ok:
+            raise TranscodeFailed(f"comparing pictures: {finished.describe()}", said=finished.stderr)
+        if len(values) != len(sampled(frames)):
+            raise TranscodeFailed(f"comparing pictures: ffmpeg told of {len(values)} of {len(sampled(frames))} frames")
+        return tuple(values)
 
     def _raise_for_machine(self, finished: process.Finished) -> None:
         if finished.ending is process.Ending.STOPPED:

@@ -20,17 +20,20 @@ class Verifier:
 
     def evidence(
         self, source: Source, source_frames: int, output: int, output_size: int, *, height: int,
-        on_position: OnPosition,
+        on_position: OnPosition, compare_pictures: bool = False,
     ) -> Evidence:  # fmt: skip
         """Walk, probe and decode the open file `output`.
 
         `source_frames` decoded strictly during the transcode; `height` is what the output was to have.
+        `compare_pictures` samples how like the two look: an encoder in hardware may end well with every frame there
+        and green.
         Raises: TranscodeFailed where the output can't be read at all; ResourceError; Interrupted.
         """
         walk = boxes.walk(output)
         info = probe(output, stop=self._stop, limits=self._limits)
         encoded = bool(source.selection.encoded_audio)
         decoded = self._transcoder.decode(output, encoded_audio=encoded, on_position=on_position)
+        comparable = compare_pictures and not decoded.error and decoded.frames == source_frames > 0
         return Evidence(
             source=source.info,
             selection=source.selection,
@@ -43,4 +46,8 @@ class Verifier:
             output_error=decoded.error,
             output_size=output_size,
             height=height,
+            likeness=self._likeness(source, output, decoded.frames, on_position) if comparable else None,
         )
+
+    def _likeness(self, source: Source, output: int, frames: int, on_position: OnPosition) -> tuple[float, ...]:
+        return self._transcoder.likeness(source.handle, output, frames, on_position=on_position)

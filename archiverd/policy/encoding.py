@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archiverd.policy.clip_info import TICKS, ClipInfo, Selection
-from archiverd.policy.rungs import Engine
+from archiverd.policy.clip_info import TICKS, ClipInfo, Selection, Stream
+from archiverd.policy.rungs import SOFTWARE, Engine
+from archiverd.policy.video_options import TEN_BITS, Picture, decoder_options, device_options, encoder_options
 
 _MAX_PIXELS = "67108864"  # 8192 x 8192: above any camera, below what exhausts a small machine
 
@@ -22,6 +23,14 @@ _ENTRIES = (
     "stream=index,codec_name,codec_type,width,height,pix_fmt,color_range", "stream_tags=rotate,encoder",
     "stream_disposition=attached_pic", "stream_side_data=rotation", "format=duration", "format_tags",
 )  # fmt: skip
+_KEY_FRAMES_S = 4.0  # a player seeks to key frames, and damage reaches to the next one; shorter costs bits
+_MOST_FRAMES = 600  # between key frames, whatever the times of a clip say; the encoders count in 16 bits
+_SHARE = {"hevc": 0.5, "h264": 0.7}  # of the source's own bits; an output of 0.95 and more is not kept
+_FEWEST_BITS = 100_000  # per second; the encoders count in thousands
+
+_SAMPLES = 6  # frames compared; more find nothing that these do not, and the decode costs the same
+_SAMPLE_SIZE = "320:180"
+
 _QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 _PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 
@@ -48,7 +57,7 @@ def file_url(path: str) -> str:
 
 def transcode_command(
     info: ClipInfo, selection: Selection, settings: EncodeSettings, engine: Engine, source: str, target: str,
-    *, tags: dict[str, str],
+    *, size_bytes: int, tags: dict[str, str],
 ) -> tuple[str, ...]:  # fmt: skip
     """The transcode of one clip on an engine from the URL `source` into the URL `target`.
 
@@ -56,14 +65,14 @@ def transcode_command(
     Frames keep their own time stamps: without `-enc_time_base` and the track's time scale the MP4 muxer of
     ffmpeg 5.1 forces a constant rate, and adds frames. Every tag of the source is kept, and `tags` added.
     """
-    del engine
+    picture = _picture(info, selection, settings, engine, size_bytes)
     maps = (selection.video, *selection.copied_audio, *selection.encoded_audio, *selection.subtitles)
     return (
         "ffmpeg", *_QUIET, "-y", "-xerror", "-err_detect", "explode",
-        *_READ_ONLY_MP4, "-noautorotate", "-i", source,
+        *device_options(engine), *_READ_ONLY_MP4, "-noautorotate", *decoder_options(engine, picture), "-i", source,
         *(word for index in maps for word in ("-map", f"0:{index}")),
         "-map_metadata", "0",
-        *_video_options(info, settings),
+        *encoder_options(engine, picture),
         "-fps_mode", "passthrough", "-enc_time_base", f"1:{TICKS}", "-video_track_timescale", str(TICKS),
         *_audio_options(selection), "-c:s", "copy",
         "-abort_on", "empty_output+empty_output_stream", "-max_error_rate", "0",
@@ -73,27 +82,42 @@ def transcode_command(
     )  # fmt: skip
 
 
-def _video_options(info: ClipInfo, settings: EncodeSettings) -> tuple[str, ...]:
-    video = info.video
-    full_range = video is not None and video.is_full_range
-    filters = []
-    if settings.max_height is not None and video is not None and video.height > settings.max_height:
-        filters.append(f"scale=-2:{settings.max_height}")
-    if full_range:
-        filters.append("scale=in_range=pc:out_range=pc")
-    return (
-        *(("-vf", ",".join(filters)) if filters else ()),
-        *(("-color_range", "pc") if full_range else ()),
-        *_encoder_options(settings),
+def _picture(
+    info: ClipInfo, selection: Selection, settings: EncodeSettings, engine: Engine, size_bytes: int
+) -> Picture:
+    video = next(stream for stream in info.streams if stream.index == selection.video)
+    return Picture(
+        index=video.index,
+        source_codec=video.codec,
+        codec=settings.codec,
+        quality=settings.device_quality if engine.rung.on_device else settings.quality,
+        preset=settings.preset,
+        deep=video.pix_fmt in TEN_BITS,
+        full_range=video.is_full_range,
+        scaled_to=_scaled_to(video, settings.max_height),
+        key_frames_every=_key_frames_every(info.frame_interval_s),
+        bits_per_s=_bits_per_s(settings.codec, size_bytes, info.duration_s),
     )
 
 
-def _encoder_options(settings: EncodeSettings) -> tuple[str, ...]:
-    encoder: tuple[str, ...] = ("libx264",)
-    if settings.codec == "hevc":
-        # hash=1 writes an MD5 of every picture, which a strict decode then checks; 1 % of the size.
-        encoder = ("libx265", "-x265-params", "log-level=error:hash=1", "-tag:v", "hvc1")
-    return ("-c:v", *encoder, "-preset", settings.preset, "-crf", str(settings.quality))
+def _scaled_to(video: Stream, max_height: int | None) -> tuple[int, int] | None:
+    """The even size below `max_height` that keeps the shape; None where the picture is no higher."""
+    if max_height is None or video.height <= max_height:
+        return None
+    return max(2, 2 * round(video.width * max_height / (2 * video.height))), max_height
+
+
+def _key_frames_every(frame_interval_s: float) -> int:
+    """Frames from one key frame to the next, on a device."""
+    if frame_interval_s <= 0:
+        return _MOST_FRAMES
+    return max(1, min(_MOST_FRAMES, round(_KEY_FRAMES_S / frame_interval_s)))
+
+
+def _bits_per_s(codec: str, size_bytes: int, duration_s: float) -> int:
+    """What a rate control that counts bits is to aim at; twice as many is its ceiling."""
+    own = 8 * size_bytes / duration_s if duration_s > 0 else 0.0
+    return max(_FEWEST_BITS, round(_SHARE[codec] * own))
 
 
 def _audio_options(selection: Selection) -> tuple[str, ...]:
@@ -119,6 +143,32 @@ def strict_decode_command(source: str, *, encoded_audio: bool) -> tuple[str, ...
     )  # fmt: skip
 
 
+def sampled(frames: int) -> tuple[int, ...]:
+    """The numbers of the frames, of so many, that are compared: spread evenly, the last one among them."""
+    count = min(_SAMPLES, frames)
+    return tuple((number + 1) * frames // count - 1 for number in range(count))
+
+
+def likeness_command(source: str, output: str, frames: int) -> tuple[str, ...]:
+    """Compare a few frames of two clips of so many `frames`: a line `n:… Y:…` for each, its SSIM, on stdout.
+
+    The same frames by number, each clip's own clock aside; small and grey, so that a scaled output is compared as
+    well, and that what a lossy encoder changes is little beside a wrong picture. Frames that are not compared go to
+    an output of their own, by which ffmpeg tells how far it is.
+    """
+    chosen = "+".join(f"eq(n,{number})" for number in sampled(frames))
+    small = f"select='{chosen}',scale={_SAMPLE_SIZE},format=gray,setpts=N"
+    strictly = ("-xerror", "-err_detect", "explode")
+    null = ("-fps_mode", "passthrough", "-f", "null", "-")
+    return (
+        "ffmpeg", *_QUIET, *strictly, *_READ_ONLY_MP4, "-noautorotate", "-i", source,
+        *strictly[1:], *_READ_ONLY_MP4, "-noautorotate", "-i", output,
+        "-filter_complex",
+        f"[0:v:0]split[all][some];[some]{small}[a];[1:v:0]{small}[b];[a][b]ssim=stats_file=-:eof_action=endall[c]",
+        "-map", "[all]", *null, *_PROGRESS, "-map", "[c]", *null,
+    )  # fmt: skip
+
+
 def probe_command(source: str) -> tuple[str, ...]:
     """List the streams, tags and packets of a clip, one line each, with a hash of every packet's payload."""
     return (
@@ -133,7 +183,11 @@ def prove_command(settings: EncodeSettings) -> tuple[str, ...]:
     """Encode a few invented frames into nothing: shows that this ffmpeg has the encoder, that it takes the options
     of a transcode, and that it runs.
     """
+    picture = Picture(
+        index=0, source_codec="", codec=settings.codec, quality=settings.quality, preset=settings.preset, deep=False,
+        full_range=False, scaled_to=None, key_frames_every=0, bits_per_s=0,
+    )  # fmt: skip
     return (
         "ffmpeg", *_QUIET, "-f", "lavfi", "-i", "testsrc2=size=128x96:rate=5:duration=1",
-        *_encoder_options(settings), "-f", "null", "-",
+        *encoder_options(SOFTWARE, picture), "-f", "null", "-",
     )  # fmt: skip

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from archiverd.policy.clip_info import ClipInfo, Selection, Stream, StreamKind
 
+LIKE = 0.975  # SSIM: a sampled frame of less is another picture than the source's
 WORTH_IT = 0.95  # an output of at least this part of its source is not worth the loss
 _PACKET_S = 0.1  # the duration of a sound packet, where the container does not say
 
@@ -60,6 +61,7 @@ class Evidence:
     output_error: str  # of its strict decode; empty when clean
     output_size: int  # bytes
     height: int  # pixels the output was to have
+    likeness: tuple[float, ...] | None = None  # SSIM of sampled frames, where they were compared
 
 
 def too_large(output_size: int, source_size: int) -> bool:
@@ -115,7 +117,13 @@ def _output_checks(evidence: Evidence) -> tuple[Check, ...]:
             f"{len(times)} against {len(wanted)}" if drift is None else f"off by {drift * 1000:.3f} ms at most",
         ),
         _picture_check(evidence),
+        *(() if evidence.likeness is None else (_likeness_check(evidence.likeness),)),
     )
+
+
+def _likeness_check(likeness: tuple[float, ...]) -> Check:
+    holds = bool(likeness) and all(value >= LIKE for value in likeness)
+    return Check("likeness", holds, f"SSIM {min(likeness, default=0.0):.3f} at least in {len(likeness)} frames")
 
 
 def _picture_check(evidence: Evidence) -> Check:
