@@ -104,7 +104,8 @@ def _scaled_to(video: Stream, max_height: int | None) -> tuple[int, int] | None:
     """The even size below `max_height` that keeps the shape; None where the picture is no higher."""
     if max_height is None or video.height <= max_height:
         return None
-    return max(2, 2 * round(video.width * max_height / (2 * video.height))), max_height
+    width = 2 * ((video.width * max_height + video.height) // (2 * video.height))  # to the nearest, halves up
+    return max(2, width), max_height
 
 
 def _key_frames_every(frame_interval_s: float) -> int:

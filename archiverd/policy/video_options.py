@@ -75,15 +75,21 @@ def encoder_options(engine: Engine, picture: Picture) -> tuple[str, ...]:
 
 
 def _filters(rung: Rung, picture: Picture) -> list[str]:
+    """Scale, and hand the picture over as the encoder takes it.
+
+    A full range is kept by saying so at each turn: `scale` and `format` would narrow it, Quick Sync's decoder takes it
+    from the stream alone, where the container may have told it, and `setparams` changes the word and no pixel.
+    """
     if rung is Rung.QSV:
         size = [] if picture.scaled_to is None else ["vpp_qsv=w={}:h={}".format(*picture.scaled_to)]
         return [*size, *(["setparams=range=pc"] if picture.full_range else [])]
-    size = [] if picture.scaled_to is None else ["scale={}:{}".format(*picture.scaled_to)]
-    ranges = ["scale=in_range=pc:out_range=pc"] if picture.full_range else []
+    scale = [] if picture.scaled_to is None else ["{}:{}".format(*picture.scaled_to)]
+    scale += ["in_range=pc:out_range=pc"] if picture.full_range else []
+    filters = [f"scale={':'.join(scale)}"] if scale else []
     if rung is Rung.SOFTWARE:
-        return [*size, *ranges]
-    surface = ["format=p010le" if picture.deep else "format=nv12"]
-    return [*size, *ranges, *surface, *(["hwupload"] if rung is Rung.VAAPI else [])]
+        return filters
+    surface = "format=p010le" if picture.deep else "format=nv12"
+    return [*filters, surface, *(["hwupload"] if rung is Rung.VAAPI else [])]
 
 
 def _encoder(engine: Engine, picture: Picture) -> tuple[str, ...]:
@@ -113,8 +119,7 @@ def _software_encoder(picture: Picture) -> tuple[str, ...]:
 def _device_encoder(family: str, picture: Picture) -> tuple[str, ...]:
     return (
         f"{picture.codec}_{family}",
-        *(("-tag:v", "hvc1") if picture.codec == "hevc" else ()),
-        *(("-profile:v", "main10") if picture.deep else ()),
+        *(("-tag:v", "hvc1", "-profile:v", "main10" if picture.deep else "main") if picture.codec == "hevc" else ()),
         "-g", str(picture.key_frames_every),
     )  # fmt: skip
 

@@ -21,18 +21,23 @@ from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind, select
 from archiverd.policy.encoding import (
     EncodeSettings,
     file_url,
+    likeness_command,
     probe_command,
     prove_command,
+    sampled,
     strict_decode_command,
     transcode_command,
 )
-from archiverd.policy.rungs import SOFTWARE
+from archiverd.policy.rungs import SOFTWARE, Engine, RateControl, Rung, rate_controls
 
 GOLDEN = Path(__file__).with_name("golden")
 WRITE = "ARCHIVERD_WRITE_GOLDEN"
 
 VIDEO = Stream(0, StreamKind.VIDEO, "h264", 30, 0.0, 2.0, 0.1, "v", width=1920, height=1080, pix_fmt="yuv420p")
 FULL_RANGE = replace(VIDEO, pix_fmt="yuvj420p", color_range="pc")
+HEVC_VIDEO = replace(VIDEO, codec="hevc")
+HEVC_10_VIDEO = replace(HEVC_VIDEO, pix_fmt="yuv420p10le")
+MJPEG = replace(FULL_RANGE, codec="mjpeg")
 AAC = Stream(1, StreamKind.AUDIO, "aac", 30, 0.0, 2.0, 0.1, "a")
 G711 = Stream(2, StreamKind.AUDIO, "pcm_alaw", 30, 0.0, 2.0, 0.1, "g")
 TEXT = Stream(3, StreamKind.SUBTITLE, "mov_text", 3, 0.0, 2.0, 0.1, "t")
@@ -45,30 +50,77 @@ TAGS = {"archiverd": '{"v": 1, "source": "2026/06/30/REO_front 1_20260630081500.
 Command = tuple[str, ...]
 
 
-def transcode(*streams: Stream, settings: EncodeSettings = HEVC, tags: dict[str, str] | None = None) -> Command:
-    info = ClipInfo(streams, 2.0, {}, ())
+TIMES = tuple(number / 15 for number in range(30))  # seconds
+INTEL, ANY = "/dev/dri/renderD128", "/dev/dri/renderD129"
+QSV, QSV_ENCODE = (Engine(rung, RateControl.ICQ, INTEL, "iHD") for rung in (Rung.QSV, Rung.QSV_ENCODE))
+VAAPI = Engine(Rung.VAAPI, RateControl.CQP, ANY)
+LOW = replace(HEVC, max_height=720)
+
+
+def transcode(
+    *streams: Stream, settings: EncodeSettings = HEVC, engine: Engine = SOFTWARE, tags: dict[str, str] | None = None,
+    times: tuple[float, ...] = TIMES, duration_s: float = 2.0,
+) -> Command:  # fmt: skip
+    info = ClipInfo(streams, duration_s, {}, times)
     return transcode_command(
-        info,
-        select(info),
-        settings,
-        SOFTWARE,
-        SOURCE,
-        TARGET,
-        size_bytes=2_000_000,
-        tags=TAGS if tags is None else tags,
+        info, select(info), settings, engine, SOURCE, TARGET, size_bytes=2_000_000, tags=TAGS if tags is None else tags
     )
 
 
-TRANSCODES = {
+def by_rate_control(engine: Engine, settings: EncodeSettings) -> dict[str, Command]:
+    """A transcode with each of a rung's rate controls."""
+    return {
+        f"{engine.rung}_{settings.codec}_by_{control.replace(',', '')}".replace(" ", "_").replace("-", "_"): transcode(
+            VIDEO, AAC, settings=settings, engine=replace(engine, rate_control=control)
+        )
+        for control in rate_controls(engine.rung, settings.codec)
+    }
+
+
+IN_SOFTWARE = {
     "transcode_hevc": transcode(VIDEO, AAC),
     "transcode_h264": transcode(VIDEO, AAC, settings=H264),
     "transcode_full_range": transcode(FULL_RANGE, AAC),
-    "transcode_max_height": transcode(VIDEO, AAC, settings=replace(HEVC, max_height=720)),
-    "transcode_full_range_max_height": transcode(FULL_RANGE, AAC, settings=replace(HEVC, max_height=720)),
+    "transcode_max_height": transcode(VIDEO, AAC, settings=LOW),
+    "transcode_full_range_max_height": transcode(FULL_RANGE, AAC, settings=LOW),
     "transcode_g711_and_aac": transcode(VIDEO, replace(G711, index=1), replace(AAC, index=2)),
     "transcode_no_audio": transcode(VIDEO),
     "transcode_text": transcode(VIDEO, AAC, TEXT),
 }
+ON_QSV = {
+    "qsv_hevc_from_h264": transcode(VIDEO, AAC, engine=QSV),
+    "qsv_hevc_from_hevc": transcode(HEVC_VIDEO, AAC, engine=QSV),
+    "qsv_hevc_from_hevc_10_bit": transcode(HEVC_10_VIDEO, AAC, engine=QSV),
+    "qsv_h264_from_h264": transcode(VIDEO, AAC, settings=H264, engine=QSV),
+    "qsv_h264_from_hevc": transcode(HEVC_VIDEO, AAC, settings=H264, engine=QSV),
+    "qsv_hevc_full_range": transcode(FULL_RANGE, AAC, engine=QSV),
+    "qsv_hevc_max_height": transcode(VIDEO, AAC, settings=LOW, engine=QSV),
+    "qsv_hevc_full_range_max_height": transcode(FULL_RANGE, AAC, settings=LOW, engine=QSV),
+    "qsv_hevc_g711_and_text": transcode(VIDEO, G711, TEXT, engine=QSV),
+    "qsv_hevc_on_another_driver": transcode(VIDEO, AAC, engine=replace(QSV, driver="")),
+    **by_rate_control(QSV, HEVC),
+    **by_rate_control(QSV, H264),
+}
+ON_QSV_ENCODE = {
+    "qsv_encode_hevc_from_8_bit": transcode(VIDEO, AAC, engine=QSV_ENCODE),
+    "qsv_encode_hevc_from_10_bit": transcode(HEVC_10_VIDEO, AAC, engine=QSV_ENCODE),
+    "qsv_encode_h264_from_8_bit": transcode(HEVC_VIDEO, AAC, settings=H264, engine=QSV_ENCODE),
+    "qsv_encode_hevc_full_range": transcode(MJPEG, AAC, engine=QSV_ENCODE),
+    "qsv_encode_hevc_max_height": transcode(VIDEO, AAC, settings=LOW, engine=QSV_ENCODE),
+    **by_rate_control(QSV_ENCODE, HEVC),
+}
+ON_VAAPI = {
+    "vaapi_hevc_from_8_bit": transcode(VIDEO, AAC, engine=VAAPI),
+    "vaapi_hevc_from_10_bit": transcode(HEVC_10_VIDEO, AAC, engine=VAAPI),
+    "vaapi_h264_from_8_bit": transcode(VIDEO, AAC, settings=H264, engine=VAAPI),
+    "vaapi_hevc_full_range": transcode(FULL_RANGE, AAC, engine=VAAPI),
+    "vaapi_hevc_max_height": transcode(VIDEO, AAC, settings=LOW, engine=VAAPI),
+    "vaapi_hevc_full_range_max_height": transcode(FULL_RANGE, AAC, settings=LOW, engine=VAAPI),
+    "vaapi_hevc_on_intel": transcode(VIDEO, AAC, engine=replace(VAAPI, device=INTEL, driver="iHD")),
+    **by_rate_control(VAAPI, HEVC),
+    **by_rate_control(VAAPI, H264),
+}
+TRANSCODES = IN_SOFTWARE | ON_QSV | ON_QSV_ENCODE | ON_VAAPI
 DECODES = {
     "strict_decode": strict_decode_command(SOURCE, encoded_audio=False),
     "strict_decode_with_audio": strict_decode_command(SOURCE, encoded_audio=True),
@@ -76,8 +128,13 @@ DECODES = {
 PROBES = {"probe": probe_command(SOURCE)}
 PROVES = {"prove_hevc": prove_command(HEVC), "prove_h264": prove_command(H264)}
 
+LIKENESSES = {
+    "likeness": likeness_command(SOURCE, TARGET, 300),
+    "likeness_of_one_frame": likeness_command(SOURCE, TARGET, 1),
+}
+
 READING = TRANSCODES | DECODES | PROBES
-COMMANDS = READING | PROVES
+COMMANDS = READING | PROVES | LIKENESSES
 
 # Options that take no value.
 FLAGS = frozenset(
@@ -155,9 +212,23 @@ def test_only_output_is_the_file(case: str) -> None:
     assert output == (TARGET,)
 
 
-@pytest.mark.parametrize("case", DECODES | PROVES)
+@pytest.mark.parametrize("case", DECODES | PROVES | LIKENESSES)
 def test_decode_writes_no_file(case: str) -> None:
     assert COMMANDS[case][-3:] == ("-f", "null", "-")
+    assert {group[0] for group in options(COMMANDS[case]) if not group[0].startswith("-")} <= {"-"}
+
+
+@pytest.mark.parametrize("case", LIKENESSES)
+def test_both_compared_clips_are_guarded_and_decoded_strictly(case: str) -> None:
+    before: list[tuple[str, ...]] = []
+    for clip in (SOURCE, TARGET):
+        groups = list(options(LIKENESSES[case]))[len(before) :]
+        before = groups[: groups.index(("-i", clip))]
+        assert {
+            ("-f", "mov"), ("-format_whitelist", "mov"), ("-protocol_whitelist", "file"), ("-max_pixels", "67108864"),
+            ("-err_detect", "explode"), ("-noautorotate",),
+        } <= set(before)  # fmt: skip
+        before = [*before, ("-i", clip)]
 
 
 @pytest.mark.parametrize("case", TRANSCODES | DECODES)
@@ -166,7 +237,7 @@ def test_decoding_is_strict_and_leaves_the_picture_as_it_lies(case: str, word: s
     assert word in {group[0] for group in before_input(COMMANDS[case])}
 
 
-@pytest.mark.parametrize("case", TRANSCODES | DECODES | PROVES)
+@pytest.mark.parametrize("case", TRANSCODES | DECODES | PROVES | LIKENESSES)
 def test_ffmpeg_reads_no_keys(case: str) -> None:
     assert "-nostdin" in COMMANDS[case]
 
@@ -224,6 +295,27 @@ def test_full_range_is_kept(pix_fmt: str, color_range: str, full: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("width", "height", "limit", "size"),
+    [
+        pytest.param(1920, 1080, 720, "1280:720", id="a shape that comes out even"),
+        pytest.param(2560, 1920, 1080, "1440:1080", id="4:3"),
+        pytest.param(1920, 1080, 480, "854:480", id="rounded to the nearest even width"),
+        pytest.param(5120, 1440, 1080, "3840:1080", id="two pictures side by side"),
+        pytest.param(1080, 1920, 720, "406:720", id="upright: 405 is odd"),
+        pytest.param(2, 1000, 16, "2:16", id="never nothing"),
+    ],
+)
+@pytest.mark.parametrize("engine", [SOFTWARE, QSV, QSV_ENCODE, VAAPI], ids=lambda engine: engine.rung)
+def test_scaled_size_is_even_and_the_same_on_every_rung(
+    engine: Engine, width: int, height: int, limit: int, size: str
+) -> None:
+    video = replace(VIDEO, width=width, height=height)
+    (filters,) = values_of(transcode(video, settings=replace(HEVC, max_height=limit), engine=engine), "-vf")
+    wide, high = size.split(":")
+    assert re.search(rf"^(scale={size}|vpp_qsv=w={wide}:h={high})(,|$)", filters)
+
+
+@pytest.mark.parametrize(
     ("streams", "maps"),
     [
         pytest.param((VIDEO,), ["0:0"], id="video alone"),
@@ -239,6 +331,124 @@ def test_streams_are_mapped(streams: tuple[Stream, ...], maps: list[str]) -> Non
 def test_tag_is_one_word_whatever_it_holds() -> None:
     command = transcode(VIDEO, tags={"archiverd": "a=b -y\n", "other": ""})
     assert values_of(command, "-metadata") == ["archiverd=a=b -y\n", "other="]
+
+
+# ---- what differs from rung to rung
+
+
+def but_for_the_picture(command: Command) -> list[tuple[str, ...]]:
+    """The options of a transcode but for those that decode, filter and encode the footage."""
+    groups = list(options(command))
+    opened = {"-init_hw_device", "-filter_hw_device", "-extra_hw_frames", "-hwaccel", "-hwaccel_device"}
+    opened |= {"-hwaccel_output_format", "-c:0"}
+    first = next(number for number, group in enumerate(groups) if group[0] in ("-vf", "-color_range", "-c:v"))
+    last = groups.index(("-fps_mode", "passthrough"))
+    return [group for group in (*groups[:first], *groups[last:]) if group[0] not in opened]
+
+
+@pytest.mark.parametrize("engine", [QSV, QSV_ENCODE, VAAPI], ids=lambda engine: engine.rung)
+@pytest.mark.parametrize("streams", [(VIDEO,), (VIDEO, AAC), (VIDEO, G711, AAC, TEXT)], ids=len)
+def test_sound_text_tags_and_times_are_the_same_on_every_rung(engine: Engine, streams: tuple[Stream, ...]) -> None:
+    assert but_for_the_picture(transcode(*streams, engine=engine)) == but_for_the_picture(transcode(*streams))
+
+
+@pytest.mark.parametrize("case", ON_QSV | ON_QSV_ENCODE | ON_VAAPI)
+def test_device_is_opened_by_its_name_and_nothing_falls_back_unseen(case: str) -> None:
+    command = TRANSCODES[case]
+    (opened, *_) = values_of(command, "-init_hw_device")
+    assert opened.split(",")[0] == f"vaapi=va:{ANY if case in ON_VAAPI and ',' not in opened else INTEL}"
+    assert "auto" not in values_of(command, "-hwaccel")
+    assert (values_of(command, "-hwaccel") == ["qsv"]) == (case in ON_QSV)
+    assert (values_of(command, "-c:0") != []) == (case in ON_QSV)
+
+
+@pytest.mark.parametrize("case", IN_SOFTWARE)
+def test_software_opens_no_device(case: str) -> None:
+    assert not any("hw" in group[0] for group in options(IN_SOFTWARE[case]))
+
+
+def test_decoder_is_named_for_the_footage_alone() -> None:
+    command = transcode(replace(AAC, index=0), replace(VIDEO, index=2), engine=QSV)
+    assert ("-c:2", "h264_qsv") in before_input(command)
+
+
+@pytest.mark.parametrize(
+    ("preset", "word"),
+    [("ultrafast", "veryfast"), ("superfast", "veryfast"), ("veryfast", "veryfast"), ("faster", "faster"),
+     ("fast", "fast"), ("medium", "medium"), ("slow", "slow"), ("slower", "slower"), ("veryslow", "veryslow"),
+     ("placebo", "veryslow")],
+)  # fmt: skip
+def test_preset_is_the_nearest_that_quick_sync_has(preset: str, word: str) -> None:
+    assert values_of(transcode(VIDEO, settings=replace(HEVC, preset=preset), engine=QSV), "-preset") == [word]
+    assert values_of(transcode(VIDEO, settings=replace(HEVC, preset=preset), engine=VAAPI), "-preset") == []
+
+
+def test_device_is_told_a_quality_of_its_own() -> None:
+    settings = EncodeSettings("hevc", 28, "fast", device_quality=21)
+    assert values_of(transcode(VIDEO, settings=settings, engine=QSV), "-global_quality") == ["21"]
+    assert values_of(transcode(VIDEO, settings=settings, engine=VAAPI), "-qp") == ["21"]
+    assert values_of(transcode(VIDEO, settings=settings), "-crf") == ["28"]
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "frames"),
+    [
+        pytest.param(1 / 15, "60", id="15 a second: every 4 s"),
+        pytest.param(0.04, "100", id="25 a second"),
+        pytest.param(2.0, "2", id="a frame every 2 s"),
+        pytest.param(60.0, "1", id="a frame a minute: each stands alone"),
+        pytest.param(1 / 90_000, "600", id="times that mean nothing"),
+        pytest.param(0.0, "600", id="frames of one time"),
+    ],
+)
+def test_key_frames_of_a_device_come_every_four_seconds(interval_s: float, frames: str) -> None:
+    times = tuple(number * interval_s for number in range(10))
+    info = ClipInfo((VIDEO,), 2.0, {}, times)
+    selection = replace(select(info), whole_only="")
+    command = transcode_command(info, selection, HEVC, QSV, SOURCE, TARGET, size_bytes=1, tags={})
+    assert values_of(command, "-g") == [frames]
+
+
+@pytest.mark.parametrize(
+    ("codec", "duration_s", "bits"),
+    [
+        pytest.param("hevc", 4.0, "2000000", id="half of 4 Mb/s"),
+        pytest.param("h264", 4.0, "2800000", id="seven tenths of it"),
+        pytest.param("hevc", 1000.0, "100000", id="never next to nothing"),
+        pytest.param("hevc", 0.0, "100000", id="no duration is told"),
+    ],
+)
+def test_rate_is_a_share_of_the_sources_own(codec: str, duration_s: float, bits: str) -> None:
+    engine = replace(QSV, rate_control=RateControl.QVBR)
+    command = transcode(VIDEO, settings=EncodeSettings(codec, 26, "fast"), engine=engine, duration_s=duration_s)
+    assert values_of(command, "-b:v") == [bits]
+    assert values_of(command, "-maxrate") == [str(2 * int(bits))]
+
+
+@pytest.mark.parametrize(
+    ("engine", "control"), [(QSV, RateControl.VBR), (VAAPI, RateControl.ICQ_FULL_POWER), (VAAPI, RateControl.CRF)]
+)
+def test_rate_control_of_another_family_is_refused(engine: Engine, control: RateControl) -> None:
+    with pytest.raises(ValueError, match=f"has no rate control {control}"):
+        transcode(VIDEO, engine=replace(engine, rate_control=control))
+
+
+@pytest.mark.parametrize("generation", [5, 6, 7, 8])
+@pytest.mark.parametrize("engine", [QSV, QSV_ENCODE, VAAPI], ids=lambda engine: engine.rung)
+def test_every_ffmpeg_is_told_the_same(engine: Engine, generation: int) -> None:
+    assert transcode(VIDEO, AAC, engine=replace(engine, generation=generation)) == transcode(VIDEO, AAC, engine=engine)
+
+
+# ---- likeness
+
+
+@pytest.mark.parametrize(
+    ("frames", "numbers"),
+    [(1, (0,)), (2, (0, 1)), (5, (0, 1, 2, 3, 4)), (6, (0, 1, 2, 3, 4, 5)), (7, (0, 1, 2, 3, 4, 6)),
+     (300, (49, 99, 149, 199, 249, 299))],
+)  # fmt: skip
+def test_sampled_frames_are_spread_up_to_the_last(frames: int, numbers: tuple[int, ...]) -> None:
+    assert sampled(frames) == numbers
 
 
 # ---- the ffmpeg that is installed
