@@ -94,13 +94,13 @@ def _picture(
         preset=settings.preset,
         deep=video.pix_fmt in TEN_BITS,
         full_range=video.is_full_range,
-        scaled_to=_scaled_to(video, settings.max_height),
+        scaled_to=scaled_to(video, settings.max_height),
         key_frames_every=_key_frames_every(info.frame_interval_s),
         bits_per_s=_bits_per_s(settings.codec, size_bytes, info.duration_s),
     )
 
 
-def _scaled_to(video: Stream, max_height: int | None) -> tuple[int, int] | None:
+def scaled_to(video: Stream, max_height: int | None) -> tuple[int, int] | None:
     """The even size below `max_height` that keeps the shape; None where the picture is no higher."""
     if max_height is None or video.height <= max_height:
         return None
