@@ -158,14 +158,14 @@ def likeness_command(source: str, output: str, frames: int) -> tuple[str, ...]:
     All frames of the source go to an output of their own, by which ffmpeg tells how far it is.
     """
     chosen = "+".join(f"eq(n,{number})" for number in sampled(frames))
-    small = f"select='{chosen}',scale={_SAMPLE_SIZE},format=gray,setpts=N"
+    small = f"select='{chosen}',scale={_SAMPLE_SIZE},format=gray,settb=1/{TICKS},setpts=N"
     strictly = ("-xerror", "-err_detect", "explode")
     null = ("-fps_mode", "passthrough", "-f", "null", "-")
     return (
         "ffmpeg", *_QUIET, *strictly, *_READ_ONLY_MP4, "-noautorotate", "-i", source,
         *strictly[1:], *_READ_ONLY_MP4, "-noautorotate", "-i", output,
         "-filter_complex",
-        f"[0:v:0]split[all][some];[some]{small}[a];[1:v:0]{small}[b];[a][b]ssim=stats_file=-:eof_action=endall[c]",
+        f"[0:V:0]split[all][some];[some]{small}[a];[1:V:0]{small}[b];[a][b]ssim=stats_file=-:eof_action=endall[c]",
         "-map", "[all]", *null, *_PROGRESS, "-map", "[c]", *null,
     )  # fmt: skip
 

@@ -127,7 +127,8 @@ def _likeness_check(likeness: tuple[float, ...]) -> Check:
     What stands still as the scene does can't be told from it, and need not be: it is what the scene looked like.
     """
     holds = bool(likeness) and all(value >= LIKE for value in likeness)
-    return Check("likeness", holds, f"SSIM {min(likeness, default=0.0):.3f} at least in {len(likeness)} frames")
+    least = min(likeness, default=0.0)
+    return Check("likeness", holds, f"SSIM of {least:.3f} at least in {len(likeness)} frames, {LIKE:.3f} wanted")
 
 
 def _picture_check(evidence: Evidence) -> Check:

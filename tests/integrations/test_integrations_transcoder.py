@@ -24,10 +24,12 @@ from archiverd.media.probe import probe
 from archiverd.media.process import Limits
 from archiverd.media.source import Source, declared_frames
 from archiverd.media.transcoder import Decoded, Transcoded, Transcoder
+from archiverd.media.verifier import Verifier
 from archiverd.policy.clip_info import select
 from archiverd.policy.encoding import EncodeSettings
-from archiverd.policy.rungs import SOFTWARE
+from archiverd.policy.rungs import SOFTWARE, Engine, RateControl, Rung
 from archiverd.policy.stop import NeverStop
+from archiverd.policy.verdict import LIKE, Evidence
 from tests.program import environment
 from tools import damage, footage
 from tools.footage import Clip
@@ -64,10 +66,10 @@ def target_at(path: Path) -> Iterator[int]:
 
 def transcode(
     clip: Path, target: Path, *, settings: EncodeSettings = SETTINGS, limits: Limits = LIMITS,
-    on_position: Callable[[Position], None] = ignore,
+    engine: Engine = SOFTWARE, on_position: Callable[[Position], None] = ignore,
 ) -> Transcoded:  # fmt: skip
     with opened(clip) as source, target_at(target) as handle:
-        return Transcoder(settings, limits, NeverStop()).transcode(source, handle, SOFTWARE, {}, on_position)
+        return Transcoder(settings, limits, NeverStop()).transcode(source, handle, engine, {}, on_position)
 
 
 def decode(path: Path, *, limits: Limits = LIMITS, encoded_audio: bool = False) -> Decoded:
@@ -234,6 +236,23 @@ def test_transcode_runs_under_its_limits(tmp_path: Path, programs: Programs, sou
     assert limit_seen(seen, "Max address space") == (str(900 * MIB), str(900 * MIB))
     assert limit_seen(seen, "Max file size") == (file_size, file_size)
     assert limit_seen(seen, "Max core file size") == ("0", "0")
+
+
+@pytest.mark.parametrize("rung", [rung for rung in Rung if rung.on_device])
+def test_transcode_on_a_device_runs_without_a_limit_of_memory(
+    tmp_path: Path, programs: Programs, source: Path, rung: Rung
+) -> None:
+    seen = tmp_path / "limits"
+    programs.stand("ffmpeg", f"cat /proc/self/limits > {seen}; exit 1")
+    engine = Engine(rung, RateControl.CQP, "/dev/dri/renderD128", "iHD")
+    with pytest.raises(TranscodeFailed):
+        transcode(source, tmp_path / "out", limits=replace(LIMITS, memory_bytes=900 * MIB), engine=engine)
+    soft, hard = (
+        "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
+        for limit in resource.getrlimit(resource.RLIMIT_AS)
+    )
+    assert limit_seen(seen, "Max address space") == (soft, hard)
+    assert limit_seen(seen, "Max file size")[0] == str(source.stat().st_size + 64 * MIB)
 
 
 def test_decode_runs_under_its_limits(tmp_path: Path, programs: Programs, source: Path) -> None:
@@ -426,3 +445,136 @@ def test_decode_listens_to_sound_that_was_encoded_anew(tmp_path: Path) -> None:
     (tmp_path / "deaf").write_bytes(data)
     assert decode(tmp_path / "deaf", encoded_audio=True).error
     assert not decode(tmp_path / "deaf", encoded_audio=False).error
+
+
+# ---- likeness
+
+MOVING = Clip("likeness", 320, 180, "10", 3.0, crf=18, noise=3)
+_ENCODE = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "23", "-fps_mode", "passthrough", "-f", "mp4")
+
+
+def altered(clip: Path, folder: Path, graph: str, *, frames: int = 30) -> Path:
+    """The clip after a filter graph, encoded well, with so many frames."""
+    made = folder / "altered"
+    command = ("ffmpeg", "-v", "error", "-noautorotate", "-i", clip, "-vf", graph, "-frames:v", str(frames))
+    subprocess.run((*command, *_ENCODE, made), check=True, timeout=60)
+    return made
+
+
+def likeness(one: Path, other: Path, frames: int = 30, *, limits: Limits = LIMITS) -> tuple[float, ...]:
+    with opened(one) as source, target_at(other) as output:
+        transcoder = Transcoder(SETTINGS, limits, NeverStop())
+        return transcoder.likeness(source.handle, output, frames, on_position=ignore)
+
+
+def test_clip_is_like_itself() -> None:
+    clip = footage.cached(MOVING)
+    assert likeness(clip, clip) == (1.0,) * 6
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 6, 7])
+def test_clip_of_few_frames_is_compared_whole(frames: int) -> None:
+    clip = footage.cached(replace(MOVING, seconds=frames / 10))
+    assert likeness(clip, clip, frames) == (1.0,) * min(frames, 6)
+
+
+@pytest.mark.parametrize(
+    ("clip", "settings"),
+    [
+        pytest.param(MOVING, SETTINGS, id="hevc"),
+        pytest.param(MOVING, EncodeSettings("h264", 23, "ultrafast"), id="h264"),
+        pytest.param(MOVING, replace(SETTINGS, max_height=90), id="scaled"),
+        pytest.param(replace(MOVING, full_range=True, pix_fmt="yuvj420p"), SETTINGS, id="full range"),
+        pytest.param(replace(MOVING, rotation=90), SETTINGS, id="turned"),
+        pytest.param(replace(MOVING, codec="hevc", pix_fmt="yuv420p10le"), SETTINGS, id="10 bits"),
+        pytest.param(replace(MOVING, bframes=2, vfr=True), SETTINGS, id="frames missing and out of order"),
+        pytest.param(replace(MOVING, width=640, height=360, noise=25), SETTINGS, id="a noisy night"),
+    ],
+)
+def test_transcode_is_like_its_source(tmp_path: Path, clip: Clip, settings: EncodeSettings) -> None:
+    source = footage.cached(clip)
+    made = transcode(source, tmp_path / "out", settings=settings)
+    values = likeness(source, tmp_path / "out", made.frames)
+    assert len(values) == 6
+    assert min(values) >= LIKE
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        pytest.param("lutyuv=y=0:u=0:v=0", id="green"),
+        pytest.param("lutyuv=y=16:u=128:v=128", id="black"),
+        pytest.param("loop=loop=-1:size=1", id="frozen at the first frame"),
+        pytest.param("trim=end_frame=15,tpad=stop=15:stop_mode=clone", id="frozen half-way"),
+        pytest.param("tpad=start=3:start_mode=clone", id="three frames late"),
+        pytest.param("lutyuv=y=0:u=0:v=0:enable='gte(n,25)'", id="green at the end"),
+        pytest.param("hflip", id="mirrored"),
+    ],
+)
+def test_other_pictures_are_not_like_the_source(tmp_path: Path, graph: str) -> None:
+    clip = footage.cached(MOVING)
+    assert min(likeness(clip, altered(clip, tmp_path, graph))) < LIKE
+
+
+def test_comparison_tells_how_far_it_is() -> None:
+    told: list[Position] = []
+    clip = footage.cached(MOVING)
+    with opened(clip) as one, opened(clip) as other:
+        Transcoder(SETTINGS, LIMITS, NeverStop()).likeness(one.handle, other.handle, 30, on_position=told.append)
+    assert told[-1].frames == 30
+
+
+def test_output_with_too_few_frames_is_not_compared(tmp_path: Path) -> None:
+    clip = footage.cached(MOVING)
+    with pytest.raises(TranscodeFailed, match=r"comparing pictures: ffmpeg told of 3 of 6 frames"):
+        likeness(clip, altered(clip, tmp_path, "null", frames=15))
+
+
+def test_file_that_does_not_decode_is_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "none").write_bytes(b"no clip at all" * 100)
+    with pytest.raises(TranscodeFailed, match="comparing pictures: ffmpeg exited with"):
+        likeness(footage.cached(MOVING), tmp_path / "none")
+
+
+def test_comparison_that_stalls_is_ended(programs: Programs, source: Path) -> None:
+    with opened(source) as clip:
+        programs.stand("ffmpeg", "exec sleep 60")
+        transcoder = Transcoder(SETTINGS, replace(LIMITS, stall_s=0.3), NeverStop())
+        with pytest.raises(TranscodeFailed, match=r"comparing pictures: .*made no progress for 0\.3 s"):
+            transcoder.likeness(clip.handle, clip.handle, 10, on_position=ignore)
+
+
+def test_comparison_runs_under_its_limits(tmp_path: Path, programs: Programs, source: Path) -> None:
+    seen = tmp_path / "limits"
+    with opened(source) as clip:
+        programs.stand("ffmpeg", f"cat /proc/self/limits > {seen}; exit 1")
+        transcoder = Transcoder(SETTINGS, replace(LIMITS, memory_bytes=900 * MIB), NeverStop())
+        with pytest.raises(TranscodeFailed):
+            transcoder.likeness(clip.handle, clip.handle, 10, on_position=ignore)
+    assert limit_seen(seen, "Max address space") == (str(900 * MIB), str(900 * MIB))
+
+
+def evidence(clip: Path, made: Path, source_frames: int, *, compare_pictures: bool) -> Evidence:
+    with opened(clip) as source, target_at(made) as output:
+        verifier = Verifier(Transcoder(SETTINGS, LIMITS, NeverStop()), LIMITS, NeverStop())
+        return verifier.evidence(
+            source, source_frames, output, made.stat().st_size, height=180, on_position=ignore,
+            compare_pictures=compare_pictures,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("frames", "compare_pictures", "compared"),
+    [
+        pytest.param(30, True, 6, id="asked for"),
+        pytest.param(30, False, None, id="not asked for"),
+        pytest.param(29, True, None, id="another number of frames, which says enough"),
+    ],
+)
+def test_pictures_are_compared_where_asked_for(
+    tmp_path: Path, frames: int, compare_pictures: bool, compared: int | None
+) -> None:
+    clip = footage.cached(MOVING)
+    transcode(clip, tmp_path / "out")
+    gathered = evidence(clip, tmp_path / "out", frames, compare_pictures=compare_pictures).likeness
+    assert (None if gathered is None else len(gathered)) == compared

@@ -310,6 +310,32 @@ def test_growth_is_told_in_percent(output: int, source: int, share: str) -> None
     assert grown(output, source) == f"a transcode would take {share} % of the original's size or more"
 
 
+# ---- likeness
+
+
+@pytest.mark.parametrize(
+    ("likeness", "ruling"),
+    [
+        pytest.param(None, Ruling.ARCHIVE, id="not compared"),
+        pytest.param((1.0,) * 6, Ruling.ARCHIVE, id="the same"),
+        pytest.param((0.97,), Ruling.ARCHIVE, id="one frame, at the limit"),
+        pytest.param((0.9699,), Ruling.REJECT, id="one frame, below it"),
+        pytest.param((0.999, 0.999, 0.999, 0.969, 0.999, 0.999), Ruling.REJECT, id="one frame of six"),
+        pytest.param((0.87,) * 6, Ruling.REJECT, id="frozen"),
+        pytest.param((0.0,) * 6, Ruling.REJECT, id="green"),
+        pytest.param((), Ruling.REJECT, id="nothing was compared"),
+        pytest.param((float("nan"),), Ruling.REJECT, id="no number"),
+    ],
+)
+def test_output_must_look_like_its_source(likeness: tuple[float, ...] | None, ruling: Ruling) -> None:
+    assert verdict(replace(GOOD, likeness=likeness)).ruling is ruling
+
+
+def test_likeness_is_named_where_it_was_compared() -> None:
+    ruled = verdict(replace(GOOD, likeness=(0.99, 0.4123, 0.98)))
+    assert ruled.reason == "likeness: SSIM of 0.412 at least in 3 frames, 0.970 wanted"
+
+
 # ---- an archive that stood there before
 
 
