@@ -59,9 +59,10 @@ def transcode_command(
     info: ClipInfo, selection: Selection, settings: EncodeSettings, engine: Engine, source: str, target: str,
     *, size_bytes: int, tags: dict[str, str],
 ) -> tuple[str, ...]:  # fmt: skip
-    """The transcode of one clip on an engine from the URL `source` into the URL `target`.
+    """The transcode of one clip, which the engine fits, from the URL `source`, so large, into the URL `target`.
 
-    Decoding is strict (`-xerror -err_detect explode`), so that its success says that the source decodes.
+    Decoding is strict (`-xerror -err_detect explode`), so that its success says that the source decodes, but for
+    Quick Sync's decoder. Only how the footage is decoded, filtered and encoded differs from rung to rung.
     Frames keep their own time stamps: without `-enc_time_base` and the track's time scale the MP4 muxer of
     ffmpeg 5.1 forces a constant rate, and adds frames. Every tag of the source is kept, and `tags` added.
     """

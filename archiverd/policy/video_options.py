@@ -1,6 +1,15 @@
 """How the footage of a clip is decoded, filtered and encoded on each rung, in the options of ffmpeg.
 
-Checked with ffmpeg 5.1 (libmfx) and 7.1 (libvpl), and read in the sources of both and of 8.
+One line serves every ffmpeg. Options, words and ranges are the same in the help of 5.1 (libmfx), 7.1 and 9.0 (libvpl),
+which also take each golden line up to the opening of the device; what 6 and later have besides (`out_range` of
+`vpp_qsv`, `-scenario`) is left alone, and so is what one codec alone has (`-look_ahead`). Read in libavcodec:
+
+- qsvdec.c ends in an error where the device reports one, and passes over pictures that are only damaged, whatever
+  `-err_detect` says: `-xerror` is kept, and a transcode on Quick Sync's decoder proves nothing of the source.
+- qsvenc.c: `-global_quality` alone is ICQ, with `-maxrate` QVBR, as `-q:v` CQP; time stamps are counted in 1/90000, as
+  ours are; each I-frame of HEVC is a key frame.
+- vaapi_encode.c: a named `-rc_mode` that the driver lacks is an error, where none named would be replaced unseen.
+- All write the range of `-color_range` into the stream.
 """
 
 from __future__ import annotations

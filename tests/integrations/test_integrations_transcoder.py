@@ -26,7 +26,7 @@ from archiverd.media.source import Source, declared_frames
 from archiverd.media.transcoder import Decoded, Transcoded, Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.policy.clip_info import select
-from archiverd.policy.encoding import EncodeSettings
+from archiverd.policy.encoding import EncodeSettings, transcode_command
 from archiverd.policy.rungs import SOFTWARE, Engine, RateControl, Rung
 from archiverd.policy.stop import NeverStop
 from archiverd.policy.verdict import LIKE, Evidence
@@ -445,6 +445,48 @@ def test_decode_listens_to_sound_that_was_encoded_anew(tmp_path: Path) -> None:
     (tmp_path / "deaf").write_bytes(data)
     assert decode(tmp_path / "deaf", encoded_audio=True).error
     assert not decode(tmp_path / "deaf", encoded_audio=False).error
+
+
+# ---- the way to a device
+
+
+def pictures(path: Path) -> list[str]:
+    """A hash of every picture as it decodes."""
+    command = ("ffmpeg", "-v", "error", "-i", path, "-map", "0:v:0", "-f", "framemd5", "-")
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return [line.split(",")[-1].strip() for line in done.stdout.splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        pytest.param(CLIP, id="limited range"),
+        pytest.param(replace(CLIP, full_range=True, pix_fmt="yuvj420p"), id="full range"),
+        pytest.param(replace(CLIP, codec="hevc", pix_fmt="yuv420p10le"), id="10 bits"),
+        pytest.param(replace(CLIP, codec="hevc", pix_fmt="yuv420p10le", full_range=True), id="10 bits of full range"),
+    ],
+)
+def test_every_pixel_reaches_an_encoder_in_hardware_as_it_was(tmp_path: Path, clip: Clip) -> None:
+    """With the filters of the command line, and x264 without loss in the place of the device."""
+    path, made = footage.cached(clip), tmp_path / "out.mp4"
+    with opened(path) as source:
+        assert source.info.video is not None
+        full_range = source.info.video.is_full_range
+        assert full_range == clip.full_range
+        command = transcode_command(
+            source.info, source.selection, SETTINGS, Engine(Rung.QSV_ENCODE, RateControl.ICQ, "/dev/dri/renderD128"),
+            "", "", size_bytes=source.size, tags={},
+        )  # fmt: skip
+    filters = command[command.index("-vf") + 1]
+    if full_range and filters.endswith("p010le"):  # which x264 does not take, and 5.1 would narrow on the way to it
+        filters += ",scale=in_range=pc:out_range=pc,format=yuv420p10le"
+    wide = ("-color_range", command[command.index("-color_range") + 1]) if full_range else ()
+    lossless = ("-an", "-vf", filters, *wide, "-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", str(made))
+    subprocess.run(("ffmpeg", "-v", "error", "-i", str(path), *lossless), check=True, timeout=60)
+    assert pictures(made) == pictures(path)
+    with opened(made) as written:
+        assert written.info.video is not None
+        assert written.info.video.is_full_range == full_range
 
 
 # ---- likeness
