@@ -541,6 +541,11 @@ def test_transcode_is_like_its_source(tmp_path: Path, clip: Clip, settings: Enco
     assert min(values) >= LIKE
 
 
+def test_frames_are_compared_by_number_whatever_their_times(tmp_path: Path) -> None:
+    clip = footage.cached(MOVING)
+    assert min(likeness(clip, altered(clip, tmp_path, "setpts=7*PTS+3/TB"))) >= LIKE
+
+
 @pytest.mark.parametrize(
     "graph",
     [
