@@ -1,4 +1,4 @@
-"""`python -m bench [overhead] [--rounds N] [--seconds S]`: measure, print a table, keep the figures as JSON."""
+"""`python -m bench [overhead|quality] [OPTION...]`: measure, print a table, keep the figures as JSON."""
 
 from __future__ import annotations
 
@@ -6,32 +6,68 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import overhead
+from bench import overhead, quality, quality_guide
+from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    parser.add_argument("what", nargs="?", default="overhead", choices=("overhead",))
-    parser.add_argument("--rounds", type=int, default=3, help="of both commands (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=60, help="length of the clip (%(default)s)")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality")
+    _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
+    _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
+    words = sys.argv[1:]
+    named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
+    given = parser.parse_args(words if named else ["overhead", *words])
+    try:
+        return _quality(given) if given.what == "quality" else _overhead(given)
+    except (BenchError, FootageError, OSError) as error:
+        print(f"not done: {error}", file=sys.stderr)
+        return 1
+
+
+def _add_overhead(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=_positive, default=3, help="of both commands (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=60, help="length of the clip (%(default)s)")
     parser.add_argument("--work", type=Path, help="where to work, on the disk to be measured (the temporary directory)")
     parser.add_argument("--whole", default=overhead.WHOLE, help="the whole run's command; {tree} is its directory")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (%(default)s)")
-    given = parser.parse_args()
-    if given.rounds < 1 or given.seconds <= 0:
-        parser.error("--rounds and --seconds must be positive")
-    try:
-        result = overhead.run(given.rounds, given.seconds, whole=given.whole, work=given.work)
-        kept = overhead.keep(result, given.results)
-    except (overhead.BenchError, FootageError, OSError) as error:
-        print(f"nothing measured: {error}", file=sys.stderr)
-        return 1
+
+
+def _add_quality(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="one tiny clip, to see that it runs; writes no guide")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="measure nothing, tell the figures kept in FILE")
+    parser.add_argument("--guide", type=Path, help=f"the page to write tables and plot into ({quality_guide.GUIDE})")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (%(default)s)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def _overhead(given: argparse.Namespace) -> int:
+    result = overhead.run(given.rounds, given.seconds, whole=given.whole, work=given.work)
+    kept = overhead.keep(result, given.results)
     print(overhead.table(result))
     print(f"kept as {kept}")
+    return 0
+
+
+def _quality(given: argparse.Namespace) -> int:
+    if given.again:
+        result = quality.kept(given.again)
+    else:
+        result = quality.run(quick=given.quick)
+        print(f"kept as {quality.keep(result, given.results)}", file=sys.stderr)
+    print(quality_guide.tables(result))
+    guide = given.guide or (None if given.quick else quality_guide.GUIDE)
+    if guide:
+        quality_guide.write(result, guide)
+        print(f"written into {guide} and {guide.with_suffix('.svg')}", file=sys.stderr)
     return 0
 
 

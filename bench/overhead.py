@@ -10,33 +10,24 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import resource
 import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind, select
-from archiverd.policy.encoding import EncodeSettings, file_url, transcode_command
-from archiverd.policy.rungs import SOFTWARE
+from archiverd.config import Config
+from archiverd.policy.encoding import EncodeSettings
+from bench import command
+from bench.command import BenchError
 from tools import footage
 
-CHECKOUT = Path(__file__).parent.parent
 WHOLE = f"{shlex.quote(sys.executable)} -m archiverd run {{tree}} --no-confirm"
 SIZE_TOLERANCE = 0.02  # of the output's bytes: further apart, the two did not encode with the same settings
-TIMEOUT_S = 3600
-
-
-class BenchError(Exception):
-    """A command failed, or did something else than what was to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +73,7 @@ def camera_clip(seconds: float) -> footage.Clip:
 
 def bare_command(source: Path, output: Path) -> tuple[str, ...]:
     """The ffmpeg command that archiverd's software rung runs on the clip, and nothing around it."""
-    footage_stream = _stream(0, StreamKind.VIDEO, "h264")
-    info = ClipInfo((footage_stream, _stream(1, StreamKind.AUDIO, "aac")), 0.0, {}, ())
-    settings = EncodeSettings("hevc", 26, "fast")
-    return transcode_command(
-        info, select(info), settings, SOFTWARE, file_url(str(source)), file_url(str(output)), size_bytes=0, tags={}
-    )
-
-
-def _stream(index: int, kind: StreamKind, codec: str) -> Stream:
-    return Stream(
-        index, kind, codec, packets=0, first_s=0.0, end_s=0.0, longest_packet_s=0.0, digest="", pix_fmt="yuv420p"
-    )  # fmt: skip
+    return command.transcode(source, output, EncodeSettings("hevc", Config().crf, Config().preset), sound=True)
 
 
 def whole_command(template: str, tree: Path) -> tuple[str, ...]:
@@ -118,7 +98,7 @@ def run(rounds: int, seconds: float, *, whole: str = WHOLE, work: Path | None = 
         clip_bytes=source.stat().st_size,
         bare_command=shlex.join(bare_command(Path("SOURCE"), Path("OUTPUT"))),
         whole_command=whole,
-        machine=machine(),
+        machine=command.machine(),
         rounds=tuple(measured),
     )
 
@@ -169,53 +149,11 @@ def upload(source: Path, tree: Path) -> None:
     os.utime(path, (taken_at.timestamp(), taken_at.timestamp()))
 
 
-def timed(command: Sequence[str]) -> tuple[float, float]:
-    """Run a command: its seconds by the clock, and of the processors. Raises: BenchError where it fails."""
+def timed(line: Sequence[str]) -> tuple[float, float]:
+    """Run a command on synced disks: its seconds by the clock, and of the processors. Raises: BenchError."""
     os.sync()
-    cpu_before, began = _children_cpu_s(), time.monotonic()
-    try:
-        done = subprocess.run(
-            command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S
-        )
-    except subprocess.TimeoutExpired as error:
-        raise BenchError(f"{shlex.join(command)} was not done after {TIMEOUT_S} s") from error
-    wall_s = time.monotonic() - began
-    if done.returncode != 0:
-        raise BenchError(f"{shlex.join(command)} exited {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
-    return wall_s, _children_cpu_s() - cpu_before
-
-
-def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def machine() -> dict[str, str]:
-    """What the figures depend on."""
-    return {
-        "cpu": _proc_value("/proc/cpuinfo", "model name"),
-        "cores": str(len(os.sched_getaffinity(0))),
-        "memory": _proc_value("/proc/meminfo", "MemTotal"),
-        "load": f"{os.getloadavg()[0]:.2f} (1 minute, at the end)",
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "ffmpeg": footage.ffmpeg_version(),
-        "commit": _commit(),
-    }
-
-
-def _proc_value(path: str, key: str) -> str:
-    for line in Path(path).read_text(encoding="ascii", errors="replace").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return "unknown"
-
-
-def _commit() -> str:
-    command = ("git", "-C", str(CHECKOUT), "describe", "--always", "--dirty")
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    ran = command.run(line)
+    return ran.wall_s, ran.cpu_s
 
 
 # ---- reports

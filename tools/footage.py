@@ -71,8 +71,13 @@ class Clip:
     bframes: int = 0
     crf: int = 16
     bitrate: str = ""  # "4M"; instead of crf
+    buffer: str = ""  # "4M": how far the encoder may run ahead of `bitrate`, which is then kept to, as cameras do
     preset: str = "ultrafast"
     noise: int = 3  # strength, 0 to 100
+    objects: int = 1  # that move through the scene
+    night: bool = False  # dark and without colour; the noise is as strong as by day
+    film: str = ""  # a file whose pictures, from `film_from_s` on, are shown instead of the drawn scene
+    film_from_s: float = 0.0
     created: str = "2024-03-09T16:30:00.000000Z"  # creation_time of the container and its tracks
 
 
@@ -98,11 +103,15 @@ def _file(path: Path) -> str:
 
 
 def _inputs(clip: Clip) -> tuple[str, ...]:
-    picture = ("-f", "lavfi", "-i", scene(clip))
+    picture = _film(clip) if clip.film else ("-f", "lavfi", "-i", scene(clip))
     if clip.audio == "none":
         return picture
     sound = f"sine=frequency={300 + _seed(clip) % 500}:sample_rate={_SAMPLE_RATES[clip.audio]}:beep_factor=3"
     return (*picture, *_primed(clip), "-f", "lavfi", "-i", sound)
+
+
+def _film(clip: Clip) -> tuple[str, ...]:
+    return ("-ss", str(clip.film_from_s), "-i", _file(Path(clip.film)))
 
 
 def _primed(clip: Clip) -> tuple[str, ...]:
@@ -116,19 +125,34 @@ def _primed(clip: Clip) -> tuple[str, ...]:
 
 
 def scene(clip: Clip) -> str:
-    """The filter graph of the picture: one still of a fractal, an object crossing it, noise anew in every frame."""
+    """The filter graph of the picture: one still of a fractal, objects crossing it, noise anew in every frame."""
     seed = _seed(clip)
     still = f"mandelbrot=s={clip.width}x{clip.height}:r={clip.fps}:maxiter=120:start_x=-0.743:start_y=-0.131"
     frozen = f"trim=end_frame=1,loop=loop=-1:size=1,setpts=N/({clip.fps}*TB)"
-    thing = f"testsrc2=s={max(clip.width // 7, 16)}x{max(clip.height // 5, 16)}:r={clip.fps}"
-    way = "x='mod(t*W/4,W-w)':y='H/2+H/4*sin(2*t)'"
     sampling = "yuv444" if "444" in clip.pix_fmt else "yuv420"
+    crossed = "".join(_object(clip, number, sampling) for number in range(clip.objects))
+    dark = ("lutyuv=y=16+(val-16)*2/5:u=128:v=128",) if clip.night else ()
     noise = (f"noise=alls={clip.noise}:allf=t:all_seed={seed}",) if clip.noise else ()
     spread = ("scale=in_range=tv:out_range=pc",) if clip.full_range else ()
-    finish = (f"overlay={way}:format={sampling}", *noise, *spread, f"format={clip.pix_fmt}", *_beat(clip))
+    finish = (f"format={sampling}p", *dark, *noise, *spread, f"format={clip.pix_fmt}", *_beat(clip))
+    return f"{still}:start_scale=0.02,{frozen},hue=h={seed % 360}{crossed},{','.join(finish)}"
+
+
+def _object(clip: Clip, number: int, sampling: str) -> str:
+    """The part of the graph that lays one more object over what there is."""
+    width, height, x, y = object_box(clip, number, "t")
+    below, thing = f"[below{number}]", f"[thing{number}]"
     return (
-        f"{still}:start_scale=0.02,{frozen},hue=h={seed % 360}[still];{thing}[thing];[still][thing]{','.join(finish)}"
+        f"{below};testsrc2=s={width}x{height}:r={clip.fps}{thing};"
+        f"{below}{thing}overlay=x='{x}':y='{y}':format={sampling}"
     )
+
+
+def object_box(clip: Clip, number: int, seconds: str) -> tuple[int, int, str, str]:
+    """Width and height of an object, and where its upper left corner is, as expressions of the time in `seconds`."""
+    width, height = max(clip.width // 7, 16), max(clip.height // 5, 16)
+    x = f"mod({seconds}*{clip.width}/{4 + number}+{number}*{clip.width}/3,{clip.width - width})"
+    return width, height, x, f"{clip.height}/2+{clip.height}/4*sin(2*{seconds}+{number})"
 
 
 def _beat(clip: Clip) -> tuple[str, ...]:
@@ -140,7 +164,8 @@ def _beat(clip: Clip) -> tuple[str, ...]:
 
 
 def _video(clip: Clip) -> tuple[str, ...]:
-    rate = ("-b:v", clip.bitrate) if clip.bitrate else ("-crf", str(clip.crf))
+    held = ("-maxrate", clip.bitrate, "-bufsize", clip.buffer) if clip.buffer else ()
+    rate = ("-b:v", clip.bitrate, *held) if clip.bitrate else ("-crf", str(clip.crf))
     every = max(1, round(Fraction(clip.fps) / 2)) if clip.layout == "fragmented" else round(Fraction(clip.fps) * 2)
     timing = ("-fps_mode", "passthrough", "-enc_time_base", f"1:{_TICKS}") if clip.vfr else ()
     quiet = ("-x265-params", "log-level=error", "-tag:v", "hvc1") if clip.codec == "hevc" else ()

@@ -6,12 +6,14 @@ import functools
 import itertools
 import json
 import os
+import statistics
 import struct
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -186,6 +188,63 @@ def test_pixel_format_is_the_one_asked_for(clip: Clip) -> None:
 def test_b_frames_are_there_when_asked_for(clip: Clip) -> None:
     kinds = {frame["pict_type"] for frame in probe(clip)["frames"] if frame["media_type"] == "video"}
     assert ("B" in kinds) is bool(clip.bframes)
+
+
+def luma(clip: Clip) -> list[bytes]:
+    """The luma of every frame."""
+    shape = ("-pix_fmt", "gray", "-f", "rawvideo", "-")
+    command = ("ffmpeg", "-v", "error", "-i", f"file:{footage.cached(clip)}", *shape)
+    data = subprocess.run(command, check=True, capture_output=True).stdout
+    size = clip.width * clip.height
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def changed(clip: Clip) -> float:
+    """The share of pixels that differ much from the first frame in the last."""
+    first, *_, last = luma(clip)
+    return sum(abs(one - other) > 24 for one, other in zip(first, last, strict=True)) / len(first)
+
+
+def test_more_objects_move_more_of_the_picture() -> None:
+    none, one, four = (changed(replace(SMALL, name="objects", objects=number)) for number in (0, 1, 4))
+    assert none == 0 < one < four / 2
+
+
+def test_object_is_where_its_box_says() -> None:
+    clip = replace(SMALL, name="objects", noise=0)
+    width, height, x, y = footage.object_box(clip, 0, "0")
+    at_x, at_y = 0, clip.height // 2
+    assert (x, y) == (f"mod(0*{clip.width}/4+0*{clip.width}/3,{clip.width - width})", "120/2+120/4*sin(2*0+0)")
+    with_it, without = (luma(replace(clip, objects=number))[0] for number in (1, 0))
+    inside = {
+        (n % clip.width < at_x + width) and at_y <= n // clip.width < at_y + height
+        for n, (one, other) in enumerate(zip(with_it, without, strict=True))
+        if abs(one - other) > 24
+    }
+    assert inside == {True}
+
+
+def test_night_is_dark_and_as_noisy_as_the_day() -> None:
+    day = replace(SMALL, name="night", objects=0, noise=20, crf=4)
+    by_day, by_night = (luma(replace(day, night=night)) for night in (False, True))
+    assert max(map(statistics.fmean, by_night)) < 0.7 * min(map(statistics.fmean, by_day))
+    assert noise(by_night) > 0.8 * noise(by_day)
+
+
+def noise(frames: list[bytes]) -> float:
+    return statistics.fmean(abs(one - other) for one, other in zip(frames[0], frames[1], strict=True))
+
+
+def test_rate_is_held_by_its_buffer() -> None:
+    clip = replace(SMALL, seconds=4.0, noise=80, preset="veryfast", bitrate="100k")
+    free, held = (footage.cached(each).stat().st_size * 8 / 4000 for each in (clip, replace(clip, buffer="100k")))
+    assert held < 130 < free
+
+
+def test_film_shows_the_pictures_of_its_file_from_where_it_was_told() -> None:
+    original = replace(SMALL, name="film", seconds=1.0)
+    film = replace(SMALL, film=str(footage.cached(original)), film_from_s=0.5, noise=0)
+    assert noise([luma(film)[0], luma(original)[5]]) < 3 < noise([luma(film)[0], luma(original)[0]])
 
 
 def test_cached_is_made_once_when_many_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
