@@ -17,7 +17,7 @@ import click
 
 from archiverd import __version__
 from archiverd.errors import ArchiverError, Interrupted, StartupError, UsageError
-from archiverd.options import PATH, everywhere, input_directory, trees, work
+from archiverd.options import PATH, encoders, everywhere, input_directory, trees, work
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -155,6 +155,7 @@ def cli() -> None:
 @input_directory
 @trees
 @work
+@encoders
 @everywhere
 def run(**options: Any) -> int:  # Any: option values by name, checked by Config
     """Archive what stands in DIRECTORY, once: discover, plan, confirm, execute.
@@ -246,7 +247,8 @@ def _summary_lines(summary: Summary) -> list[str]:
     from archiverd.policy.planning import Action
 
     plan = summary.plan
-    lines = reports.summary_lines(summary.outcomes, len(plan.of(Action.WAIT)), summary.elapsed_s, plan.orphans)
+    waiting = len(plan.of(Action.WAIT))
+    lines = reports.summary_lines(summary.outcomes, waiting, summary.elapsed_s, plan.orphans, summary.ladder)
     if not summary.left:
         return lines
     return [f"Ended early: {summary.left} of {len(plan.work)} are left to the next run.", *lines]
@@ -254,11 +256,13 @@ def _summary_lines(summary: Summary) -> list[str]:
 
 def _summary_json(summary: Summary) -> dict[str, object]:
     from archiverd import reports
+    from archiverd.policy.falling import standings_json
 
     return {
         "plan": reports.plan_json(summary.plan),
         "outcomes": [reports.outcome_json(outcome) for outcome in summary.outcomes],
         "elapsed_s": round(summary.elapsed_s, 3),
+        "ladder": standings_json(summary.ladder),
         "stopped": None if summary.stopped is None else str(summary.stopped),
     }
 
@@ -617,6 +621,50 @@ def check(level: str | None, repair: bool, **options: Any) -> int:  # Any: as ab
     else:
         _print_lines(reports.check_lines(report))
     return report.exit_code
+
+
+@cli.command()
+@input_directory
+@encoders
+@everywhere
+def probe(**options: Any) -> int:  # Any: as above
+    """Try what this machine can encode with, on tiny clips, and say why what does not work does not.
+
+    Changes nothing, and needs no catalog. Exits with 69 where nothing works that `hardware` asks for.
+
+    \b
+    Examples:
+      archiverd probe                      all there is
+      archiverd probe --hardware qsv       does Quick Sync work here?
+      archiverd probe --device /dev/dri/renderD129
+    """  # noqa: D301  (click wants the character \b, not the letters)
+    from archiverd import reports
+    from archiverd.pipeline import Pipeline
+    from archiverd.policy.falling import rungs_for
+    from archiverd.policy.probing import works
+    from archiverd.service.graceful_exit import GracefulExit
+    from archiverd.service.logger import Logger
+
+    config = _load(options).config
+    shows = sys.stderr.isatty() and not options["quiet"]
+
+    def begin(rung: str, kind: str) -> None:
+        if shows:
+            _say(f"Trying {rung} with {kind} footage ...")
+
+    with GracefulExit() as stop, Logger(_levels(config, options)[1]):
+        prober = Pipeline(config, stop).prober()
+        equipment = prober.equipment()
+        if not options["as_json"]:
+            _print_lines(reports.equipment_lines(equipment))
+        probed = prober.probe_all(equipment, begin)
+    good = works(rungs_for(config.hardware), probed)
+    if options["as_json"]:
+        _print_json(reports.probe_json(equipment, probed, config.codec, config.hardware, works=good))
+    else:
+        _print_table(reports.probe_table(probed, config.codec))
+        _print_lines(reports.probe_lines(probed, config.hardware, works=good))
+    return 0 if good else StartupError.exit_code
 
 
 @cli.group("config")

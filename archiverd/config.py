@@ -326,6 +326,8 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     max_size: Annotated[Size | None, _OrNone] = None  # bytes a tree may hold
 
     hardware: Hardware = Hardware.AUTO
+    device: Annotated[AbsolutePath | None, _OrNone] = None  # the one render node that may be used
+    device_rest: PositiveSeconds = 10.0 * _MINUTE  # of a rung that failed too often, before it is probed again
     codec: Codec = Codec.HEVC
     quality: Annotated[Annotated[Integer, _between(0, 51)] | None, _OrNone] = None  # see `crf`
     preset: Preset = Preset.FAST
@@ -358,10 +360,10 @@ class Config(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def crf(self) -> int:
-        """The constant rate factor of the software encoder: `quality`, or what suits the codec."""
+        """The constant rate factor in software, and what a device is told: `quality`, or what suits the codec."""
         if self.quality is not None:
             return self.quality
-        return 26 if self.codec is Codec.HEVC else 23
+        return 25 if self.codec is Codec.HEVC else 23
 
     @property
     def patterns(self) -> NamePatterns:
@@ -380,12 +382,10 @@ MODES = ("dry_run", "cleanup", "clean_output", "no_confirm", "no_skip")
 FILE_KEYS = tuple(key for key in Config.model_fields if key not in MODES)
 """Keys the file may hold, in the order they are shown."""
 
-_SOFTWARE_ONLY = "this version encodes in software only; use auto or software"
 _NO_SIZE_LIMIT = "this version keeps no tree within a size yet; leave it out"
 _NO_CLEANUP = "this version does not clean up yet; leave the option out"
 _NOT_YET: tuple[tuple[str, Callable[[Config], bool], str], ...] = (
     # What may be asked for but is not built yet. A line goes when its work is there.
-    ("hardware", lambda config: config.hardware in (Hardware.QSV, Hardware.VAAPI), _SOFTWARE_ONLY),
     ("max_size", lambda config: config.max_size is not None, _NO_SIZE_LIMIT),
     ("cleanup", lambda config: config.cleanup, _NO_CLEANUP),
     ("clean_output", lambda config: config.clean_output, _NO_CLEANUP),

@@ -77,6 +77,14 @@ class NoSpaceError(ResourceError):
     """One archive would not fit: what is smaller may."""
 
 
+class StuckError(ResourceError):
+    """A program hangs in the kernel and does not end on SIGKILL: a disk or a device does not answer."""
+
+
+class DeviceError(ResourceError):
+    """No device makes this clip now: it waits, and the others go on."""
+
+
 class JobError(ArchiverError):
     """One recording cannot be carried on with, for a reason of its own."""
 
@@ -92,13 +100,17 @@ class SourceInvalid(JobError):  # noqa: N818  (the design's word)
 class TranscodeFailed(JobError):  # noqa: N818  (the design's word)
     """ffmpeg failed, stalled or took too long on this source: the next rung, or another try later.
 
-    `said` is what it told on stderr; `hung`: it had to be ended for want of progress or time.
+    `said` is what it told on stderr; `hung`: it had to be ended for want of progress or time; `killed`: so, or
+    somebody else ended it: it says nothing of the file it read.
     """
 
-    def __init__(self, message: str, *, advice: str = "", said: str = "", hung: bool = False) -> None:
+    def __init__(
+        self, message: str, *, advice: str = "", said: str = "", hung: bool = False, killed: bool = False
+    ) -> None:
         super().__init__(message, advice=advice)
         self.said = said
         self.hung = hung
+        self.killed = killed
 
 
 class VerificationFailed(JobError):  # noqa: N818  (the design's word)

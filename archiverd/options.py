@@ -46,6 +46,10 @@ work = _stacked(
     click.option("--no-skip", is_flag=True, default=None, help="Archive again what is archived already."),
     click.option("--age", metavar="DAYS", help="What is older is cleaned up.  [30]"),
     click.option("--max-size", metavar="SIZE", help="What a tree may hold, for instance 500GB."),
+)
+
+encoders = _stacked(
     click.option("--hardware", metavar="KIND", help="auto, qsv, vaapi or software.  [auto]"),
     click.option("--codec", metavar="CODEC", help="hevc or h264.  [hevc]"),
+    click.option("--device", metavar="PATH", help="The one device that may encode, for instance /dev/dri/renderD129."),
 )

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from archiverd.checker import Checker
 from archiverd.config import Config, Order, Snapshots
-from archiverd.errors import Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
-from archiverd.media.process import Limits
+from archiverd.errors import DeviceError, Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
+from archiverd.ladder import Ladder
+from archiverd.media.prober import Prober
+from archiverd.media.process import Limits, see_launcher
 from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.mender import Mender
@@ -21,6 +23,7 @@ from archiverd.policy import naming
 from archiverd.policy.admission import Patience
 from archiverd.policy.checking import CheckReport, Finding, Level, Mend, Mended, Severity
 from archiverd.policy.encoding import EncodeSettings
+from archiverd.policy.falling import Standing
 from archiverd.policy.model import FoundFile, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
@@ -43,6 +46,7 @@ Confirm = Callable[[RunPlan], bool]
 MakeReporter = Callable[[int, int], ProgressReporter]
 Below = Callable[[ProgressReporter], AbstractContextManager[None]]  # the log's lines go above a reporter
 MakeFiles = Callable[[dict[Tree, Path], str, Modes], FileManager]
+MakeProber = Callable[..., Prober]
 Stopped = ResourceError | StartupError | Interrupted  # what ends a run early and blames no recording
 
 
@@ -55,6 +59,7 @@ class Summary:
     elapsed_s: float
     stopped: Stopped | None = None
     left: int = 0  # items of the plan whose turn did not come
+    ladder: tuple[Standing, ...] = ()  # how each rung stood at the end
 
     @property
     def exit_code(self) -> int:
@@ -68,16 +73,17 @@ _GONE = "the catalog is not there any more; the next run makes it anew from the 
 
 
 class Pipeline:
-    """One archiverd over three trees. `make_files` lets a test stand its own FileManager in."""
+    """One archiverd over three trees. `make_files` and `make_prober` let a test stand its own in."""
 
     def __init__(
         self, config: Config, stop: StopToken, *, clock: Callable[[], float] = time.time,
-        make_files: MakeFiles = FileManager,
+        make_files: MakeFiles = FileManager, make_prober: MakeProber = Prober,
     ) -> None:  # fmt: skip
         self._config = config
         self._stop = stop
         self._clock = clock
         self._make_files = make_files
+        self._make_prober = make_prober
         self.roots = {Tree.SOURCE: config.directory, Tree.ARCHIVE: config.output, Tree.TRASH: config.trash_root}
         self._catalog_path = config.state_dir / FILE_NAME
 
@@ -162,7 +168,7 @@ class Pipeline:
             scanner = Scanner(catalog, files, finders, self._stop, self._clock)
             troubles = [*map(_unsound, rebuilt.unsound), *scanner.recover()]
             transcoder = self._transcoder()
-            transcoder.prove()
+            ladder = self._ladder(catalog)
             found = scanner.scan()
             if catalog.remember(SOURCE_ROOT, roots.nonce(Tree.SOURCE)) != roots.nonce(Tree.SOURCE):
                 log.warning(
@@ -170,14 +176,19 @@ class Pipeline:
                 )
                 found = replace(found, incomplete=True)
             plan = replace(plan_run(found, catalog.recordings(), self._manner(), self._clock()), notes=notes)
+            if plan.work:
+                see_launcher()
+                ladder.start()
             if plan.work and not confirm(plan):
                 return None
             self._note(catalog, plan)
             with make_reporter(len(plan.work), sum(item.size for item in plan.work)) as reporter, below(reporter):
-                processor = FileProcessor(self._workbench(catalog, files, roots, transcoder, reporter))
+                processor = FileProcessor(self._workbench(catalog, files, roots, transcoder, ladder, reporter))
                 outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
         left = len(plan.work) - len(outcomes)
-        return Summary(plan, (*troubles, *outcomes), self._clock() - began, stopped, left)
+        elapsed_s = self._clock() - began
+        standings = ladder.standings() if plan.work else ()
+        return Summary(plan, (*troubles, *outcomes), elapsed_s, stopped, left, standings)
 
     def _rebuilder(self, catalog: Catalog, files: FileManager) -> Rebuilder:
         return Rebuilder(catalog, files, self._finders(), self._config.patterns, self._stop, self._clock)
@@ -265,7 +276,7 @@ class Pipeline:
         self, catalog: Catalog, processor: FileProcessor, plan: RunPlan, reporter: ProgressReporter
     ) -> tuple[list[Outcome], Stopped | None]:
         outcomes: list[Outcome] = []
-        too_large: NoSpaceError | None = None
+        set_back: NoSpaceError | DeviceError | None = None  # made one clip wait, and no other
         try:
             for item in plan.work:
                 self._stop.check()
@@ -274,31 +285,42 @@ class Pipeline:
                     outcome = processor.process(self._offer(catalog, item), again=self._config.no_skip)
                 except ClaimLostError as error:
                     outcome = Outcome(item.path, Result.WAITING, error.message, item.size)
-                except NoSpaceError as error:
+                except (NoSpaceError, DeviceError) as error:
                     log.error("%s: %s", naming.printable(item.path), error)  # noqa: TRY400  (an expected fault)
-                    outcome, too_large = Outcome(item.path, Result.WAITING, error.message, item.size), error
+                    outcome, set_back = Outcome(item.path, Result.WAITING, error.message, item.size), error
                 outcomes.append(outcome)
                 reporter.end(outcome.result)
         except (ResourceError, StartupError, Interrupted) as error:
             log.warning("the run ends early: %s", error)
             return outcomes, error
-        return outcomes, too_large
+        return outcomes, set_back
 
     def _workbench(
-        self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, display: ProgressReporter
-    ) -> Workbench:
+        self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, ladder: Ladder,
+        display: ProgressReporter,
+    ) -> Workbench:  # fmt: skip
         config, limits = self._config, self._limits()
         to_archive = config.snapshots is Snapshots.ARCHIVE
         settings = JobSettings(self._patience(), config.attempts, config.delete, limits, config.patterns, to_archive)
         verifier = Verifier(transcoder, limits, self._stop)
         return Workbench(
-            catalog, files, roots, transcoder, verifier, settings, self._stop, display, self._clock
+            catalog, files, roots, transcoder, ladder, verifier, settings, self._stop, display, self._clock
         )  # fmt: skip
 
     def _transcoder(self) -> Transcoder:
+        return Transcoder(self._encode_settings(), self._limits(), self._stop)
+
+    def _ladder(self, catalog: Catalog) -> Ladder:
+        config, settings = self._config, self._encode_settings()
+        return Ladder(self.prober(), settings, config.hardware, config.device_rest, catalog, self._clock)
+
+    def prober(self) -> Prober:
+        """What tries to encode on this machine, as a run would."""
+        return self._make_prober(self._encode_settings(), self._limits(), self._stop, device=self._config.device)
+
+    def _encode_settings(self) -> EncodeSettings:
         config = self._config
-        settings = EncodeSettings(config.codec, config.crf, config.preset, config.max_height)
-        return Transcoder(settings, self._limits(), self._stop)
+        return EncodeSettings(config.codec, config.crf, config.preset, config.max_height)
 
     def _limits(self) -> Limits:
         config = self._config

@@ -14,7 +14,7 @@ import random
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import assert_never
 
@@ -28,9 +28,8 @@ from archiverd.errors import (
     SourceChanged,
     SourceInvalid,
     StartupError,
-    TranscodeFailed,
-    VerificationFailed,
 )
+from archiverd.maker import ArchiveMaker, Made
 from archiverd.media import boxes
 from archiverd.media.probe import probe
 from archiverd.media.source import Source, declared_frames
@@ -40,9 +39,6 @@ from archiverd.policy.clip_info import select
 from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
-from archiverd.policy.rungs import SOFTWARE
-from archiverd.policy.told import TAG, Told, tell
-from archiverd.policy.verdict import Evidence, Ruling, grown, source_frames, verdict
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.open_files import writers
 from archiverd.workbench import Workbench, outcome
@@ -50,25 +46,12 @@ from archiverd.workbench import Workbench, outcome
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """The content of a finished part, and how it came to be."""
-
-    kind: ArchiveKind
-    reason: str
-    rung: str
-    encoder: str
-    frames: int
-    checks: tuple[str, ...]
-    encode_s: float
-    verify_s: float
-
-
 class FileProcessor:
     """Works on one recording at a time, for the thread that owns the catalog connection."""
 
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
+        self._maker = ArchiveMaker(bench)
         self._standing = StandingArchives(bench)
         self._disposer = Disposer(bench)
 
@@ -178,7 +161,7 @@ class FileProcessor:
         claimed_at = self._bench.clock()
         try:
             with self._bench.files.new_part(Tree.ARCHIVE, part) as target:
-                made = self._fill_part(recording, source, sha256, target)
+                made = self._maker.make(recording, source, sha256, target)
                 self._bench.display.stage("publishing")
                 self._bench.files.finish_part(target, recording.fingerprint.mtime_ns)
                 receipt = self._receipt(recording, source, sha256, target, made, claimed_at)
@@ -196,76 +179,8 @@ class FileProcessor:
                 f"{root}: its archive may take {source.size} bytes, and {free} are free", advice="Make room there"
             )
 
-    def _fill_part(self, recording: Recording, source: Source, sha256: str, target: int) -> _Made:
-        """Fill the part with a transcode that is proven, or with the original bytes, and say which and why."""
-        if source.selection.whole_only:
-            return self._verbatim(source, sha256, target, source.selection.whole_only)
-        self._bench.display.stage("transcoding")
-        try:
-            transcoded = self._bench.transcoder.transcode(
-                source,
-                target,
-                SOFTWARE,
-                {TAG: self._told(recording, sha256)},
-                self._bench.show(source),
-            )
-        except TranscodeFailed as failure:
-            return self._verbatim(source, sha256, target, self._excuse(source, failure))
-        if transcoded.grown_to is not None:
-            return self._verbatim(source, sha256, target, grown(transcoded.grown_to, source.size))
-        self._bench.display.stage("verifying")
-        began = self._bench.clock()
-        evidence = self._evidence(source, transcoded.frames, target)
-        ruled = verdict(evidence)
-        match ruled.ruling:
-            case Ruling.REJECT:
-                rejected = VerificationFailed(f"the output is not proven: {ruled.reason}")
-                return self._verbatim(source, sha256, target, self._excuse(source, rejected))
-            case Ruling.VERBATIM:
-                return self._verbatim(source, sha256, target, ruled.reason)
-            case Ruling.ARCHIVE:
-                return _Made(
-                    ArchiveKind.TRANSCODED, "", transcoded.engine.rung, _encoder(evidence), evidence.output_frames,
-                    tuple(str(check) for check in ruled.checks), transcoded.elapsed_s, self._bench.clock() - began,
-                )  # fmt: skip
-
-    def _told(self, recording: Recording, sha256: str) -> str:
-        """What the archive is to say of its source."""
-        mark = recording.fingerprint
-        told = Told(recording.path, sha256, mark.size, mark.mtime_ns)
-        return tell(told, self._bench.roots.nonce(Tree.ARCHIVE))
-
-    def _excuse(self, source: Source, failure: TranscodeFailed | VerificationFailed) -> str:
-        """Why the source itself is to blame for a failure. Raises: the failure, where the source is sound."""
-        self._bench.display.stage("examining the source")
-        decoded = self._bench.transcoder.decode(
-            source.handle,
-            encoded_audio=bool(source.selection.encoded_audio),
-            on_position=self._bench.show(source),
-        )
-        if decoded.error:
-            return f"it does not decode strictly: {decoded.error}"
-        check = source_frames(decoded.frames, source.declared_frames)
-        if check.holds:
-            raise failure
-        return str(check)
-
-    def _evidence(self, source: Source, source_frames: int, target: int) -> Evidence:
-        return self._bench.verifier.evidence(
-            source, source_frames, target, os.fstat(target).st_size,
-            height=self._bench.height(source), on_position=self._bench.show(source),
-        )  # fmt: skip
-
-    def _verbatim(self, source: Source, sha256: str, target: int, reason: str) -> _Made:
-        """Make the original bytes the content of the part."""
-        self._bench.display.stage("copying")
-        if self._bench.files.copy(source.handle, target, self._bench.stop) != sha256:
-            raise SourceChanged("it changed while it was copied")
-        check = f"sha256 {sha256} read back from the copy"
-        return _Made(ArchiveKind.VERBATIM, reason, "", "", source.declared_frames, (check,), 0.0, 0.0)
-
     def _receipt(
-        self, recording: Recording, source: Source, sha256: str, target: int, made: _Made, claimed_at: float
+        self, recording: Recording, source: Source, sha256: str, target: int, made: Made, claimed_at: float
     ) -> Receipt:
         return Receipt(
             kind=made.kind,
@@ -274,6 +189,8 @@ class FileProcessor:
             archive=Fingerprint.of(os.fstat(target)),
             archive_sha256=self._bench.files.sha256(target, self._bench.stop),
             rung=made.rung,
+            device=made.device,
+            falls=made.falls,
             encoder=made.encoder,
             reason=made.reason,
             frames=made.frames,
@@ -382,15 +299,12 @@ class FileProcessor:
             log.warning("%s: stays claimed until the next start: %s", naming.printable(claimed.path), second)
 
 
-def _encoder(evidence: Evidence) -> str:
-    video = evidence.output.video
-    return (video.encoder or video.codec) if video else ""
-
-
 def _told(receipt: Receipt) -> str:
     if receipt.kind is ArchiveKind.VERBATIM:
         return f"the original bytes: {receipt.reason}"
-    return f"transcoded by {receipt.rung}, {receipt.frames} frames"
+    device = f" on {receipt.device}" if receipt.device else ""
+    falls = "".join(f"; fell from {fall}" for fall in receipt.falls)
+    return f"transcoded by {receipt.rung}{device}, {receipt.frames} frames{falls}"
 
 
 def _log_archived(recording: Recording) -> None:
@@ -398,9 +312,11 @@ def _log_archived(recording: Recording) -> None:
     assert receipt is not None, "an archived recording has its receipt"
     other_name = "" if recording.archive == recording.path else f" as {naming.printable(recording.archive or '')}"
     why = f"; {receipt.reason}" if receipt.reason else ""
+    by = f" by {receipt.rung}" if receipt.rung else ""
+    on = f" on {receipt.device}" if receipt.device else ""
     log.info(
-        "%s: archived%s (%s): %d of %d bytes%s",
-        naming.printable(recording.path), other_name, receipt.kind, receipt.archive.size, receipt.source.size, why,
+        "%s: archived%s (%s%s%s): %d of %d bytes%s", naming.printable(recording.path), other_name, receipt.kind, by,
+        on, receipt.archive.size, receipt.source.size, why,
     )  # fmt: skip
 
 

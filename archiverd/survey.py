@@ -10,7 +10,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 import stat
 import time
 from collections import deque
@@ -22,11 +21,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from archiverd.errors import StartupError
+from archiverd.media.hardware import find_nodes
 from archiverd.policy.machine import (
     Day,
     FileSystem,
     Nature,
-    RenderNode,
     Survey,
     Uploads,
     is_of_the_system,
@@ -56,8 +55,6 @@ _SAMPLED_DAYS = 4  # of which today's is not over
 _DAYS_TRIED = 40  # newest date directories looked into for them
 _MOST_LINKS = 40
 
-_NODE = re.compile(r"renderD[0-9]{1,6}")
-
 
 def survey(
     given: PurePosixPath | None = None, *, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic
@@ -76,7 +73,7 @@ def survey(
         seen_on=date.today(),
         file_systems=tuple(map(look.measured, mounts)),
         uploads=tuple(uploads),
-        nodes=tuple(_nodes(root)),
+        nodes=find_nodes(root),
         groups=_groups(),
         is_root=os.geteuid() == 0,
         cut_short=look.cut_short,
@@ -283,25 +280,6 @@ def _mountinfo(root: Path) -> str:
             f"/proc/self/mountinfo can't be read: {error.strerror}",
             advice="Without it archiverd can't tell which file systems may be touched",
         ) from error
-
-
-def _nodes(root: Path) -> list[RenderNode]:
-    folder = root / "dev/dri"
-    try:
-        names = sorted(filter(_NODE.fullmatch, os.listdir(folder)))  # noqa: PTH208  (names are all that is wanted)
-    except OSError:
-        return []
-    return [
-        RenderNode(PurePosixPath("/dev/dri") / name, _vendor(root, name), os.access(folder / name, os.R_OK | os.W_OK))
-        for name in names
-    ]
-
-
-def _vendor(root: Path, node: str) -> str:
-    try:
-        return (root / "sys/class/drm" / node / "device/vendor").read_text("ascii", "replace").strip()
-    except OSError:
-        return ""
 
 
 def _groups() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from archiverd.ladder import Ladder
 from archiverd.media.ffmpeg_progress import Position
 from archiverd.media.process import Limits
 from archiverd.media.source import Source
@@ -63,6 +64,7 @@ class Workbench:
     files: FileManager
     roots: Roots
     transcoder: Transcoder
+    ladder: Ladder
     verifier: Verifier
     settings: JobSettings
     stop: StopToken
@@ -87,5 +89,8 @@ class Workbench:
 
 def outcome(recording: Recording, result: Result, reason: str) -> Outcome:
     """The outcome of a go that leaves the recording as it is given."""
-    archive_size = recording.archive_size if result in _WITH_ARCHIVE else 0
-    return Outcome(recording.path, result, reason, recording.fingerprint.size, archive_size)
+    size = recording.fingerprint.size
+    receipt = recording.receipt if result in _WITH_ARCHIVE else None
+    if receipt is None:
+        return Outcome(recording.path, result, reason, size)
+    return Outcome(recording.path, result, reason, size, recording.archive_size, receipt.rung, receipt.falls)

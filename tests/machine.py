@@ -45,10 +45,23 @@ class Machine:
                 os.truncate(folder / f"{stem}.mp4", size)
         return self.path(place)
 
-    def node(self, name: str, vendor: str | None) -> None:
+    def node(
+        self, name: str, vendor: str | None, *, device_id: str = "", driver: str = "", target: str = "/dev/null",
+    ) -> None:  # fmt: skip
         device = self.path(f"sys/class/drm/{name}/device")
         device.mkdir(parents=True)
         if vendor is not None:
             (device / "vendor").write_text(f"{vendor}\n")
+        if device_id:
+            (device / "device").write_text(f"{device_id}\n")
+        if driver:
+            (device / "driver").symlink_to(f"../../bus/pci/drivers/{driver}")
         self.path("dev/dri").mkdir(parents=True, exist_ok=True)
-        self.path(f"dev/dri/{name}").touch()
+        self.path(f"dev/dri/{name}").symlink_to(target)  # a device that everybody may open
+
+    def file(self, place: str, text: str) -> Path:
+        """A file of the machine, with what it holds."""
+        path = self.path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path

@@ -1,4 +1,7 @@
-"""A table of what became of each input, at the end of a test session: tests tell the rows, `conftest.py` prints it."""
+"""What stands at the end of a test session: tests tell it, `conftest.py` prints it.
+
+A table of what became of each input; and what a machine with a GPU does.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 import pytest
+
+HARDWARE_REPORT = "hardware report"
 
 _PROPERTY = "outcome of an input"
 _WIDEST = 100  # characters of a reason
@@ -34,6 +39,14 @@ def told(reports: Iterable[object]) -> list[Row]:
         (kind, what, outcome if count == 1 else f"{outcome} (x {count})", reason)
         for (kind, what, outcome, reason), count in sorted(rows.items())
     ]
+
+
+def hardware_reports(reports: Iterable[object]) -> list[str]:
+    """What the hardware tests told, each once; a test tells it as it is cleaned up after."""
+    properties = [
+        told for report in reports if isinstance(report, pytest.TestReport) for told in report.user_properties
+    ]
+    return [str(text) for text in dict.fromkeys(text for name, text in properties if name == HARDWARE_REPORT)]
 
 
 def table(rows: Iterable[Row]) -> list[str]:

@@ -39,7 +39,7 @@ def probe(handle: int, *, stop: StopToken, limits: process.Limits) -> ClipInfo:
     if finished.ending is process.Ending.STOPPED:
         stop.check()
     if not finished.ok:
-        raise TranscodeFailed(finished.describe())
+        raise TranscodeFailed(finished.describe(), killed=finished.ending is not process.Ending.EXITED)
     return listing.info()
 
 

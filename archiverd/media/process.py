@@ -28,7 +28,7 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import IO, Final, Self, assert_never
 
-from archiverd.errors import ResourceError, StartupError
+from archiverd.errors import ResourceError, StartupError, StuckError
 from archiverd.media.process_output import BothEnds, LineCutter
 from archiverd.policy.stop import StopToken
 
@@ -180,6 +180,12 @@ def find_tools(path: str) -> dict[str, str]:
     return {name: where for name, where in found.items() if where is not None}
 
 
+def see_launcher() -> None:
+    """Warn of a launcher that is not whole."""
+    if "setpriv" not in find_tools(os.environ.get("PATH", os.defpath)):
+        log.warning("setpriv (of util-linux) is not there: an ffmpeg would outlive an archiverd that is killed")
+
+
 def find_program(name: str, path: str) -> str:
     """The absolute path of program `name` on the search path `path`.
 
@@ -217,8 +223,8 @@ def run(
 
     Thread: any, see the module. Blocks.
     Raises: StartupError where the program cannot be started at all; ResourceError where the machine is short of
-    descriptors, memory or processes, or where the program hangs in the kernel beyond SIGKILL; whatever `on_line` or
-    `stop` raise, after the group has been killed.
+    descriptors, memory or processes; StuckError where the program hangs in the kernel beyond SIGKILL; whatever
+    `on_line` or `stop` raise, after the group has been killed.
     """
     environ = environment(os.environ.get("PATH", os.defpath)) if env is None else env
     path = environ.get("PATH", os.defpath)
@@ -382,7 +388,7 @@ class _Child:
         if error is not None:
             log.error("%s", message)
             return
-        raise ResourceError(message, advice="a disk or a GPU does not answer; see the kernel log")
+        raise StuckError(message, advice="a disk or a GPU does not answer; see the kernel log")
 
     def exited(self) -> bool:
         """Whether the process is over. It stays unreaped."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from archiverd.errors import Interrupted, ResourceError, StartupError, TranscodeFailed
+from archiverd.errors import Interrupted, ResourceError, TranscodeFailed
 from archiverd.media import process
 from archiverd.media.ffmpeg_progress import Position, ProgressFeed
 from archiverd.media.probe import own_url
@@ -16,11 +15,10 @@ from archiverd.media.source import Source
 from archiverd.policy.encoding import (
     EncodeSettings,
     likeness_command,
-    prove_command,
-    sampled,
     strict_decode_command,
     transcode_command,
 )
+from archiverd.policy.likeness import Likeness, LikenessFeed
 from archiverd.policy.rungs import Engine
 from archiverd.policy.stop import StopToken
 from archiverd.policy.verdict import too_large
@@ -36,9 +34,7 @@ _MACHINE = re.compile(
     r"|Transport endpoint is not connected)$",
     re.MULTILINE,
 )
-_SSIM = re.compile(r"n:\d+ Y:([0-9.]+) ")  # libavfilter/vf_ssim.c: a line for each frame in stats_file
 _FILE_SLACK = 64 << 20  # bytes an output may be above its source before the kernel ends it
-_PROVE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +66,6 @@ class Transcoder:
         self.settings = settings
         self._limits = limits
         self._stop = stop
-
-    def prove(self) -> None:
-        """Encode something invented. Raises: StartupError where this machine's ffmpeg can't."""
-        if "setpriv" not in process.find_tools(os.environ.get("PATH", os.defpath)):
-            log.warning("setpriv (of util-linux) is not there: an ffmpeg would outlive an archiverd that is killed")
-        finished = process.run(
-            prove_command(self.settings), stop=self._stop, limits=replace(self._limits, wall_s=_PROVE_S)
-        )
-        if finished.ending is process.Ending.STOPPED:
-            self._stop.check()
-        if not finished.ok:
-            raise StartupError(
-                f"ffmpeg can't encode {self.settings.codec} here: {finished.describe()}",
-                advice="Install an ffmpeg with libx265 and libx264 (Debian's package ffmpeg has them)",
-            )
 
     def transcode(
         self, source: Source, target: int, engine: Engine, tags: Mapping[str, str], on_position: OnPosition
@@ -140,40 +121,35 @@ class Transcoder:
         )  # fmt: skip
         self._raise_for_machine(finished)
         if finished.ending is not process.Ending.EXITED:
-            raise TranscodeFailed(f"strict decode: {finished.describe()}")
+            raise _failure(finished, "strict decode: ")
         if finished.returncode != 0 or finished.stderr.strip():
             return Decoded(feed.position.frames, _first_line(finished))
         return Decoded(feed.position.frames, "")
 
-    def likeness(
-        self, source: int, output: int, frames: int, *, on_position: OnPosition
-    ) -> tuple[float, ...]:  # fmt: skip
-        """How like a few frames of two open files of so many `frames` look: their SSIM, 1.0 for the same.
+    def likeness(self, source: int, output: int, frames: int, *, on_position: OnPosition) -> Likeness:
+        """How like two open files of so many `frames` look, frame by frame.
 
         Raises: TranscodeFailed where they can't be compared; ResourceError; Interrupted.
         """
-        feed = ProgressFeed()
-        values: list[float] = []
+        progress, compared = ProgressFeed(), LikenessFeed()
 
         def on_line(line: str) -> bool | None:
-            told = _SSIM.match(line)
-            if told is not None:
-                values.append(float(told[1]))
-            if not feed.feed(line):
+            compared.feed(line)
+            if not progress.feed(line):
                 return None
-            on_position(feed.position)
+            on_position(progress.position)
             return True
 
         finished = process.run(
-            likeness_command(own_url(source), own_url(output), frames),
+            likeness_command(own_url(source), own_url(output)),
             stop=self._stop, limits=self._limits, pass_fds=(source, output), on_line=on_line,
         )  # fmt: skip
         self._raise_for_machine(finished)
         if not finished.ok:
-            raise TranscodeFailed(f"comparing pictures: {finished.describe()}", said=finished.stderr)
-        if len(values) != len(sampled(frames)):
-            raise TranscodeFailed(f"comparing pictures: ffmpeg told of {len(values)} of {len(sampled(frames))} frames")
-        return tuple(values)
+            raise _failure(finished, "comparing pictures: ")
+        if compared.frames != frames:
+            raise TranscodeFailed(f"comparing pictures: ffmpeg told of {compared.frames} of {frames} frames")
+        return compared.likeness
 
     def _raise_for_machine(self, finished: process.Finished) -> None:
         if finished.ending is process.Ending.STOPPED:
@@ -186,9 +162,10 @@ class Transcoder:
             )
 
 
-def _failure(finished: process.Finished) -> TranscodeFailed:
+def _failure(finished: process.Finished, doing: str = "") -> TranscodeFailed:
     hung = finished.ending in (process.Ending.STALLED, process.Ending.TIMED_OUT)
-    return TranscodeFailed(finished.describe(), said=finished.stderr, hung=hung)
+    killed = finished.ending is not process.Ending.EXITED
+    return TranscodeFailed(f"{doing}{finished.describe()}", said=finished.stderr, hung=hung, killed=killed)
 
 
 def _first_line(finished: process.Finished) -> str:

@@ -6,6 +6,7 @@ from archiverd.media import boxes, process
 from archiverd.media.probe import probe
 from archiverd.media.source import Source
 from archiverd.media.transcoder import OnPosition, Transcoder
+from archiverd.policy.likeness import Likeness
 from archiverd.policy.stop import StopToken
 from archiverd.policy.verdict import Evidence
 
@@ -25,8 +26,8 @@ class Verifier:
         """Walk, probe and decode the open file `output`.
 
         `source_frames` decoded strictly during the transcode; `height` is what the output was to have.
-        `compare_pictures` samples how like the two look: an encoder in hardware may end well with every frame there
-        and green.
+        `compare_pictures` is for what a device made: it may end well with every frame there and green, so all frames
+        are compared by their looks, and the codec is to be the one that was asked for.
         Raises: TranscodeFailed where the output can't be read at all; ResourceError; Interrupted.
         """
         walk = boxes.walk(output)
@@ -46,8 +47,9 @@ class Verifier:
             output_error=decoded.error,
             output_size=output_size,
             height=height,
+            codec=self._transcoder.settings.codec if compare_pictures else "",
             likeness=self._likeness(source, output, decoded.frames, on_position) if comparable else None,
         )
 
-    def _likeness(self, source: Source, output: int, frames: int, on_position: OnPosition) -> tuple[float, ...]:
+    def _likeness(self, source: Source, output: int, frames: int, on_position: OnPosition) -> Likeness:
         return self._transcoder.likeness(source.handle, output, frames, on_position=on_position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,9 @@ from itertools import pairwise
 # What the MP4 muxer of ffmpeg 5.1 and later takes as it is (libavformat/movenc.c, codec_mp4_tags).
 _AUDIO_IN_MP4 = frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "opus", "flac", "alac"})
 _TEXT_IN_MP4 = frozenset({"mov_text"})
+
+# "yuv420p10le", "p010le", "gray12be": the bits of a sample, where they are more than 8. Packed RGB counts its pixels'.
+_DEEP = re.compile(r"(?:p|gray)0?(\d{1,2})(?:le|be)$")
 
 TICKS = 90_000  # per second: what a transcode counts in, as MPEG clocks do, so that no source time stamp is rounded
 
@@ -47,6 +51,12 @@ class Stream:
     @property
     def duration_s(self) -> float:
         return self.end_s - self.first_s
+
+    @property
+    def bits(self) -> int:
+        """The depth of a sample of the picture."""
+        deep = _DEEP.search(self.pix_fmt)
+        return 8 if deep is None else int(deep[1])
 
     @property
     def is_full_range(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archiverd.policy.clip_info import TICKS, ClipInfo, Selection, Stream
-from archiverd.policy.rungs import SOFTWARE, Engine
+from archiverd.policy.rungs import Engine
 from archiverd.policy.video_options import TEN_BITS, Picture, decoder_options, device_options, encoder_options
 
 _MAX_PIXELS = "67108864"  # 8192 x 8192: above any camera, below what exhausts a small machine
@@ -28,8 +28,7 @@ _MOST_FRAMES = 600  # between key frames, whatever the times of a clip say; the 
 _SHARE = {"hevc": 0.5, "h264": 0.7}  # of the source's own bits; an output of 0.95 and more is not kept
 _FEWEST_BITS = 100_000  # per second; the encoders count in thousands
 
-_SAMPLES = 6  # frames compared
-_SAMPLE_SIZE = "80:45"  # noise, which an encoder rightly drops, is gone at this size, and what moves is not
+_COMPARED_SIZE = "80:45"  # pixels; `policy.likeness` tells why, and what is like enough at this size
 
 _QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 _PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
@@ -39,15 +38,14 @@ _PROGRESS = ("-progress", "pipe:1", "-stats_period", "0.5")
 class EncodeSettings:
     """How archives are to look.
 
-    `codec` is "hevc" or "h264", `quality` the CRF of x265 and x264, `device_quality` what a device is told in its
-    place, `preset` x265's and x264's word.
+    `codec` is "hevc" or "h264", `quality` the CRF of x265 and x264 and what a device is told in its place, `preset`
+    x265's and x264's word.
     """
 
     codec: str
     quality: int
     preset: str
     max_height: int | None = None  # pixels; None keeps the source's
-    device_quality: int = 25
 
 
 def file_url(path: str) -> str:
@@ -66,7 +64,7 @@ def transcode_command(
     Frames keep their own time stamps: without `-enc_time_base` and the track's time scale the MP4 muxer of
     ffmpeg 5.1 forces a constant rate, and adds frames. Every tag of the source is kept, and `tags` added.
     """
-    picture = _picture(info, selection, settings, engine, size_bytes)
+    picture = _picture(info, selection, settings, size_bytes)
     maps = (selection.video, *selection.copied_audio, *selection.encoded_audio, *selection.subtitles)
     return (
         "ffmpeg", *_QUIET, "-y", "-xerror", "-err_detect", "explode",
@@ -83,15 +81,13 @@ def transcode_command(
     )  # fmt: skip
 
 
-def _picture(
-    info: ClipInfo, selection: Selection, settings: EncodeSettings, engine: Engine, size_bytes: int
-) -> Picture:
+def _picture(info: ClipInfo, selection: Selection, settings: EncodeSettings, size_bytes: int) -> Picture:
     video = next(stream for stream in info.streams if stream.index == selection.video)
     return Picture(
         index=video.index,
         source_codec=video.codec,
         codec=settings.codec,
-        quality=settings.device_quality if engine.rung.on_device else settings.quality,
+        quality=settings.quality,
         preset=settings.preset,
         deep=video.pix_fmt in TEN_BITS,
         full_range=video.is_full_range,
@@ -145,29 +141,27 @@ def strict_decode_command(source: str, *, encoded_audio: bool) -> tuple[str, ...
     )  # fmt: skip
 
 
-def sampled(frames: int) -> tuple[int, ...]:
-    """The numbers of the frames, of so many, that are compared: spread evenly, the last one among them."""
-    count = min(_SAMPLES, frames)
-    return tuple((number + 1) * frames // count - 1 for number in range(count))
+def likeness_command(source: str, output: str) -> tuple[str, ...]:
+    """Compare every frame of two clips: on stdout, the lines that `policy.likeness` takes for each.
 
-
-def likeness_command(source: str, output: str, frames: int) -> tuple[str, ...]:
-    """Compare a few frames of two clips of so many `frames`: a line `n:… Y:…` for each, its SSIM, on stdout.
-
-    The same frames by number, whatever their times; small and grey, so that a scaled output is compared as well, and
-    that what a lossy encoder changes is little beside a wrong picture; as they lie, not as a player would turn them.
+    The same frames by number, whatever their times; small, so that a scaled output is compared as well, and that what
+    a lossy encoder changes is little beside a wrong picture; in all three planes, of 8 bits; as they lie, not as a
+    player would turn them. `direct` writes each line at once and whole, between those of the progress.
     All frames of the source go to an output of their own, by which ffmpeg tells how far it is.
     """
-    chosen = "+".join(f"eq(n,{number})" for number in sampled(frames))
-    small = f"select='{chosen}',scale={_SAMPLE_SIZE},format=gray,settb=1/{TICKS},setpts=N"
+    small = f"scale={_COMPARED_SIZE},format=yuv420p,settb=1/{TICKS},setpts=N"
     strictly = ("-xerror", "-err_detect", "explode")
     null = ("-fps_mode", "passthrough", "-f", "null", "-")
+    graph = (
+        "[0:V:0]split[all][own]", f"[own]{small}[a]", f"[1:V:0]{small},split[b][c]",
+        "[a][b]ssim=eof_action=endall[d]",
+        "[d][c]blend=all_mode=difference:eof_action=endall,signalstats,metadata=print:file=-:direct=1[e]",
+    )  # fmt: skip
     return (
         "ffmpeg", *_QUIET, *strictly, *_READ_ONLY_MP4, "-noautorotate", "-i", source,
         *strictly[1:], *_READ_ONLY_MP4, "-noautorotate", "-i", output,
-        "-filter_complex",
-        f"[0:V:0]split[all][some];[some]{small}[a];[1:V:0]{small}[b];[a][b]ssim=stats_file=-:eof_action=endall[c]",
-        "-map", "[all]", *null, *_PROGRESS, "-map", "[c]", *null,
+        "-filter_complex", ";".join(graph),
+        "-map", "[all]", *null, *_PROGRESS, "-map", "[e]", *null,
     )  # fmt: skip
 
 
@@ -178,18 +172,4 @@ def probe_command(source: str) -> tuple[str, ...]:
         "-show_packets", "-show_streams", "-show_format", "-show_data_hash", "MD5",
         "-show_entries", ":".join(_ENTRIES),
         "-of", "compact=escape=c", "-i", source,
-    )  # fmt: skip
-
-
-def prove_command(settings: EncodeSettings) -> tuple[str, ...]:
-    """Encode a few invented frames into nothing: shows that this ffmpeg has the encoder, that it takes the options
-    of a transcode, and that it runs.
-    """
-    picture = Picture(
-        index=0, source_codec="", codec=settings.codec, quality=settings.quality, preset=settings.preset, deep=False,
-        full_range=False, scaled_to=None, key_frames_every=0, bits_per_s=0,
-    )  # fmt: skip
-    return (
-        "ffmpeg", *_QUIET, "-f", "lavfi", "-i", "testsrc2=size=128x96:rate=5:duration=1",
-        *encoder_options(SOFTWARE, picture), "-f", "null", "-",
     )  # fmt: skip

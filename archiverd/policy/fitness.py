@@ -41,6 +41,8 @@ def unfit(rung: Rung, settings: EncodeSettings, info: ClipInfo) -> str:
         return ""
     if video is None:
         return "it has no video"
+    if never_scaled(rung, video) and scaled_to(video, settings.max_height) is not None:
+        return "it has the full range and is to be scaled down, which Quick Sync does not do well"
     refused = _refused_pixels(settings.codec, video) or _refused_size(settings, video)
     return refused or (_not_decoded(video) if rung is Rung.QSV else "")
 
@@ -75,3 +77,11 @@ def _not_decoded(video: Stream) -> str:
     if max(video.width, video.height) > largest:
         return f"it is {name} of {video.width}x{video.height}, and Quick Sync decodes up to {largest}x{largest}"
     return ""
+
+
+def never_scaled(rung: Rung, video: Stream) -> bool:
+    """Whether this rung leaves the size of such a clip alone.
+
+    HandBrake took full range off Quick Sync's filters, which garbled it (its pull requests 4337 and 4620).
+    """
+    return rung is Rung.QSV and video.is_full_range

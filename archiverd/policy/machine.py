@@ -38,7 +38,22 @@ _WITHOUT_OWNERS = frozenset({"exfat", "fuse.exfat", "fuse.ntfs-3g", "fuseblk", "
 _OF_THE_SYSTEM = frozenset({"boot", "dev", "etc", "proc", "run", "snap", "sys", "usr"})
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
-_VENDORS = {"0x8086": "Intel", "0x1002": "AMD", "0x10de": "NVIDIA"}
+INTEL = "0x8086"
+AMD = "0x1002"
+NVIDIA = "0x10de"
+_VENDORS = {INTEL: "Intel", AMD: "AMD", NVIDIA: "NVIDIA"}
+
+# The generation of Intel's GPUs by the first two digits of the PCI device id: include/drm/intel/pciids.h of Linux.
+# Where two generations share them (Apollo Lake has some of Haswell's), the one that most machines have.
+_GENERATIONS = {
+    **dict.fromkeys(("01", "04", "0a", "0c", "0d", "0f"), 7),  # Sandy Bridge to Haswell
+    **dict.fromkeys(("16", "22"), 8),  # Broadwell, Braswell
+    **dict.fromkeys(("19", "1a", "31", "3e", "59", "5a", "87", "9b"), 9),  # Skylake to Comet Lake, Apollo, Gemini Lake
+    **dict.fromkeys(("45", "4e", "8a"), 11),  # Ice, Elkhart, Jasper Lake
+    **dict.fromkeys(
+        ("46", "49", "4c", "56", "64", "7d", "9a", "a7", "b0", "b6", "e2"), 12
+    ),  # Tiger Lake and later, Arc
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +114,49 @@ class Uploads:
     writable: bool = True
 
 
+class Access(StrEnum):
+    """Whether this user may work with a device."""
+
+    OPEN = "open"
+    CLOSED = "closed"  # there, and not to be read and written by this user
+    MISSING = "missing"  # nothing of that name, or a symlink that leads nowhere
+    NO_DEVICE = "no device"  # a file, a directory
+
+
+_ACCESS_WORDS = {
+    Access.OPEN: "open to this user",
+    Access.CLOSED: "closed to this user",
+    Access.MISSING: "not there",
+    Access.NO_DEVICE: "no device",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RenderNode:
-    """A device that may encode."""
+    """A device that may encode. What the kernel does not tell here (a container without /sys) is empty."""
 
     path: PurePosixPath
-    vendor: str  # as the kernel writes it: 0x8086
-    usable: bool  # this user may read and write it
+    vendor: str = ""  # as the kernel writes it: 0x8086
+    access: Access = Access.OPEN
+    device_id: str = ""  # of PCI, as the kernel writes it: 0x46d1
+    driver: str = ""  # the kernel's: i915, xe, amdgpu
+    group: str = ""  # that owns the node
+    mode: int = 0  # permission bits
+
+    @property
+    def is_intel(self) -> bool:
+        return self.vendor == INTEL
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of an Intel GPU's media engine; None where it is not known, or of another maker."""
+        return _GENERATIONS.get(self.device_id.lower().removeprefix("0x")[:2]) if self.is_intel else None
 
     @property
     def words(self) -> str:
         maker = _VENDORS.get(self.vendor, f"vendor {self.vendor or 'unknown'}")
-        return f"{self.path} ({maker}, {'open' if self.usable else 'closed'} to this user)"
+        driver = f", {self.driver}" if self.driver else ""
+        return f"{self.path} ({maker}{driver}, {_ACCESS_WORDS[self.access]})"
 
 
 @dataclass(frozen=True, slots=True)

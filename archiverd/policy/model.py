@@ -142,6 +142,8 @@ class Receipt:
     encode_s: float
     verify_s: float
     committed_at: float
+    device: str = ""  # the render node it was encoded on; empty in software
+    falls: tuple[str, ...] = ()  # the rungs that were to make it and did not, each with why
 
 
 @dataclass(frozen=True, slots=True)

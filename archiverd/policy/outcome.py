@@ -35,3 +35,5 @@ class Outcome:
     reason: str
     source_size: int = 0  # bytes
     archive_size: int = 0  # bytes; of an archive made or adopted in this go
+    rung: str = ""  # what encoded it in this go
+    falls: tuple[str, ...] = ()  # the rungs that were to, and did not, each with why

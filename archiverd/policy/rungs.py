@@ -90,7 +90,6 @@ class Engine:
     rate_control: RateControl
     device: str = ""  # the render node; empty in software
     driver: str = ""  # the VA driver to name; empty leaves the choice to libva
-    generation: int = 5  # ffmpeg's major version
 
 
 SOFTWARE = Engine(Rung.SOFTWARE, RateControl.CRF)

@@ -212,8 +212,8 @@ def _setting(key: Key, answer: Answer, is_default: bool) -> Setting:
 
 
 def hardware_in_words(nodes: Iterable[RenderNode]) -> str:
-    """What may encode, and what this version makes of it."""
+    """What may encode, and how to learn whether it does."""
     seen = "; ".join(node.words for node in nodes)
     if not seen:
         return "No device that encodes was seen; software does it."
-    return f"Seen: {seen}. This version encodes in software all the same."
+    return f"Seen: {seen}. `archiverd probe` tells what works."

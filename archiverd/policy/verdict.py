@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from archiverd.policy.clip_info import ClipInfo, Selection, Stream, StreamKind
+from archiverd.policy.likeness import Likeness
 
-LIKE = 0.97  # SSIM of a sampled frame, 80x45: less is another picture than the source's, or a very poor one
 WORTH_IT = 0.95  # an output of at least this part of its source is not worth the loss
+_DEEPEST = {"h264": 10, "hevc": 12}  # bits that x264 and x265 write
 _PACKET_S = 0.1  # the duration of a sound packet, where the container does not say
 
 
@@ -61,7 +62,8 @@ class Evidence:
     output_error: str  # of its strict decode; empty when clean
     output_size: int  # bytes
     height: int  # pixels the output was to have
-    likeness: tuple[float, ...] | None = None  # SSIM of sampled frames, where they were compared
+    codec: str = ""  # the output was to have; empty where none was asked for
+    likeness: Likeness | None = None  # where the pictures were compared
 
 
 def too_large(output_size: int, source_size: int) -> bool:
@@ -121,18 +123,19 @@ def _output_checks(evidence: Evidence) -> tuple[Check, ...]:
     )
 
 
-def _likeness_check(likeness: tuple[float, ...]) -> Check:
-    """Each frame counts by itself: one green one is enough.
+def _likeness_check(likeness: Likeness) -> Check:
+    """Whether it looks like its source.
 
     What stands still as the scene does can't be told from it, and need not be: it is what the scene looked like.
     """
-    holds = bool(likeness) and all(value >= LIKE for value in likeness)
-    least = min(likeness, default=0.0)
-    return Check("likeness", holds, f"SSIM of {least:.3f} at least in {len(likeness)} frames, {LIKE:.3f} wanted")
+    return Check("likeness", likeness.is_enough, str(likeness))
 
 
 def _picture_check(evidence: Evidence) -> Check:
-    """Size, rotation and colour range are those of the source; only the size may have been asked to change."""
+    """Size, rotation, range and depth are those of the source; only the size may have been asked to change.
+
+    A codec that can't hold the depth of the source is to hold the most it can.
+    """
     video, original = evidence.output.video, evidence.source.video
     if video is None or original is None:
         return Check("picture", False, "there is none")
@@ -142,10 +145,14 @@ def _picture_check(evidence: Evidence) -> Check:
         video.height == evidence.height
         and (scaled or video.width == original.width)
         and video.rotation == original.rotation
-        and video.is_full_range == original.is_full_range,
+        and video.is_full_range == original.is_full_range
+        and video.bits >= min(original.bits, _DEEPEST.get(video.codec, original.bits))
+        and evidence.codec in ("", video.codec),
         f"{video.width}x{video.height} from {original.width}x{original.height}, "
         f"rotation {video.rotation} from {original.rotation}, "
-        f"range {video.color_range or 'unknown'} from {original.color_range or 'unknown'}",
+        f"range {video.color_range or 'unknown'} from {original.color_range or 'unknown'}, "
+        f"{video.bits} bits from {original.bits}, {video.codec or 'unknown codec'}"
+        + (f", {evidence.codec} wanted" if evidence.codec not in ("", video.codec) else ""),
     )
 
 

@@ -7,8 +7,10 @@ which also take each golden line up to the opening of the device; what 6 and lat
 - qsvdec.c ends in an error where the device reports one, and passes over pictures that are only damaged, whatever
   `-err_detect` says: `-xerror` is kept, and a transcode on Quick Sync's decoder proves nothing of the source.
 - qsvenc.c: `-global_quality` alone is ICQ, with `-maxrate` QVBR, as `-q:v` CQP; time stamps are counted in 1/90000, as
-  ours are; each I-frame of HEVC is a key frame.
-- vaapi_encode.c: a named `-rc_mode` that the driver lacks is an error, where none named would be replaced unseen.
+  ours are; each I-frame of HEVC is a key frame. The times of decoding are the runtime's own, which for HEVC counts them
+  from a constant rate: with B-frames and frames off their beat they would not rise. So there are none (`-bf 0`).
+- vaapi_encode.c: takes the times of decoding from those of earlier frames, which rise, so B-frames are left to it; a
+  named `-rc_mode` that the driver lacks is an error, where none named would be replaced unseen.
 - All write the range of `-color_range` into the stream.
 """
 
@@ -110,7 +112,7 @@ def _encoder(engine: Engine, picture: Picture) -> tuple[str, ...]:
         case Rung.QSV | Rung.QSV_ENCODE:
             preset = _QSV_PRESETS.get(picture.preset, picture.preset)
             return (
-                *_device_encoder("qsv", picture), "-preset", preset,
+                *_device_encoder("qsv", picture), "-bf", "0", "-preset", preset,
                 *_qsv_rate_control(engine.rate_control, picture),
             )  # fmt: skip
         case _:

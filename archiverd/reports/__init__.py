@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from archiverd.reports.probes import equipment_lines, probe_json, probe_lines, probe_table, refusal_text
 from archiverd.reports.proof import check_json, check_lines
 from archiverd.reports.recordings import list_table, recording_json, status_json, status_lines, unknown_lines, why_lines
-from archiverd.reports.runs import outcome_json, plan_json, plan_lines, plan_table, summary_lines
+from archiverd.reports.runs import (
+    outcome_json,
+    plan_json,
+    plan_lines,
+    plan_table,
+    standing_lines,
+    summary_lines,
+)
 from archiverd.reports.tree import discovery_json, discovery_lines, discovery_table, explanation_json, explanation_lines
 from archiverd.reports.words import JsonObject, share_text, size_text, span_text, time_text
 
@@ -15,6 +23,7 @@ __all__ = [
     "discovery_json",
     "discovery_lines",
     "discovery_table",
+    "equipment_lines",
     "explanation_json",
     "explanation_lines",
     "list_table",
@@ -22,10 +31,15 @@ __all__ = [
     "plan_json",
     "plan_lines",
     "plan_table",
+    "probe_json",
+    "probe_lines",
+    "probe_table",
     "recording_json",
+    "refusal_text",
     "share_text",
     "size_text",
     "span_text",
+    "standing_lines",
     "status_json",
     "status_lines",
     "summary_lines",

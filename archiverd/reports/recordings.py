@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from archiverd.policy.falling import STANDINGS, Standings, standings_json
 from archiverd.policy.model import Event, FoundFile, Recording, Snapshot, State, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import FileKind, NotAClip, printable
+from archiverd.reports.runs import standing_lines
 from archiverd.reports.words import (
     LISTED,
     JsonObject,
@@ -105,7 +107,28 @@ def status_json(
         "waiting": [_reason_json(row) for row in waiting],
         "quarantined": [_reason_json(row) for row in troubled],
         "orphans": None if orphans is None else _orphans_json(orphans),
+        "encoding": _encoding_json(catalog),
     }
+
+
+def _encoding_json(catalog: Catalog) -> JsonObject:
+    """What encoded the archives, what fell on the way, and how the rungs stood when that was told last."""
+    total, latest = catalog.falls(LISTED)
+    return {
+        "archives": catalog.encoded(),
+        "fell": {"recordings": total, "latest": [{"path": printable(path), "why": why} for path, why in latest]},
+        "rungs": standings_json(Standings.from_text(catalog.recall(STANDINGS)).rungs),
+    }
+
+
+def _encoding_lines(encoding: JsonObject) -> list[str]:
+    archives, fell = encoding["archives"], encoding["fell"]
+    lines = [f"Encoded by {', '.join(f'{rung} {count}' for rung, count in archives.items())}"] if archives else []
+    lines += standing_lines(encoding["rungs"])
+    if fell["recordings"]:
+        lines.append(f"Fell from a better rung, and archived all the same: {fell['recordings']}, the latest:")
+        lines += [f"  {one['path']}: {one['why']}" for one in fell["latest"]]
+    return lines
 
 
 def _orphans_json(orphans: Sequence[FoundFile]) -> JsonObject:
@@ -126,6 +149,7 @@ def status_lines(status: JsonObject) -> list[str]:
         f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
         f"{size_text(archived['archive_bytes'])} ({share_text(archived['archive_bytes'], archived['source_bytes'])})"
     )
+    lines += _encoding_lines(status["encoding"])
     for title, key in (("Working on", "active"), ("Waiting", "waiting"), ("Quarantined", "quarantined")):
         rows: Sequence[JsonObject] = status[key]
         if rows:
@@ -165,7 +189,9 @@ def why_lines(
             f"{_absent(roots, Tree.ARCHIVE, recording.archive)}"
         )
         if receipt.encoder:
-            lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}, {receipt.encoder}")
+            device = f" on {receipt.device}" if receipt.device else ""
+            lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}{device}, {receipt.encoder}")
+        lines += [f"  fell from {fall}" for fall in receipt.falls]
         lines += [f"  checked: {check}" for check in receipt.checks]
     if recording.disposed_to is not None:
         absent = _absent(roots, Tree.TRASH, recording.disposed_to)

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from archiverd.policy.falling import Footing, Standing, standings_json
 from archiverd.policy.naming import printable
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Orphan, Planned, RunPlan
 from archiverd.reports.words import (
+    LISTED,
     JsonObject,
     add_row,
     safe,
@@ -105,7 +107,8 @@ def _planned_json(item: Planned) -> JsonObject:
 
 
 def summary_lines(
-    outcomes: Sequence[Outcome], waiting: int, elapsed_s: float, orphans: Sequence[Orphan] = ()
+    outcomes: Sequence[Outcome], waiting: int, elapsed_s: float, orphans: Sequence[Orphan] = (),
+    ladder: Sequence[Standing] = (),
 ) -> list[str]:  # fmt: skip
     """The end of a run: counts, bytes before and after, and each recording there is something to say of."""
     counts = Counter(outcome.result for outcome in outcomes)
@@ -114,12 +117,49 @@ def summary_lines(
     lines = [f"{result}: {counts[result]}" for result in Result if counts[result]]
     if made:
         lines.append(f"{len(made)} archived: {size_text(before)} as {size_text(after)} ({share_text(after, before)})")
+    lines += _encoded_lines(outcomes)
     lines += [f"  {o.result} {printable(o.path)}: {o.reason}" for o in outcomes if o.reason]
+    lines += standing_lines(standings_json(ladder))
     if waiting:
         lines.append(f"Too young, for a later run: {waiting}")
     lines += _orphan_lines(orphans)
     lines.append(f"Took {span_text(elapsed_s)}.")
     return safe(lines)
+
+
+def _encoded_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """What encoded how many, and each that fell on the way; nothing where no rung made an archive."""
+    rungs = Counter(outcome.rung for outcome in outcomes if outcome.rung)
+    fell = [outcome for outcome in outcomes if outcome.falls]
+    lines = [f"Encoded by {', '.join(f'{rung} {count}' for rung, count in rungs.items())}"] if rungs else []
+    if fell:
+        lines.append(f"Fell from a better rung, and archived all the same: {len(fell)}")
+        lines += [f"  {printable(o.path)}: {'; '.join(o.falls)}" for o in fell[:LISTED]]
+    if len(fell) > LISTED:
+        lines.append(f"  and {len(fell) - LISTED} more (archiverd why PATH tells of each)")
+    return lines
+
+
+def standing_lines(standings: Sequence[JsonObject]) -> list[str]:
+    """What is to be told of the rungs: those that are allowed and not used, and what mends it.
+
+    `standings` as `policy.falling.standings_json` gives them.
+    """
+    together: dict[tuple[str, ...], list[JsonObject]] = {}  # of one reason the rungs
+    for one in standings:
+        if one["reason"]:
+            same = (one["footing"], one["device"], one["reason"], one["remedy"])
+            together.setdefault(same, []).append(one)
+    lines = []
+    for (footing, device, reason, remedy), alike in together.items():
+        rungs = ", ".join(dict.fromkeys(one["rung"] for one in alike))
+        where = f" on {device}" if device else ""
+        lines.append(f"{rungs}{where}: {'rests' if footing == Footing.RESTS else 'not used'}, {reason}")
+        again = min((one["again_at"] for one in alike if one["again_at"] is not None), default=None)
+        if again is not None:
+            lines.append(f"  not tried before {time_text(again)}, unless the machine is changed or started anew")
+        lines += [f"  {remedy}"] if remedy else []
+    return lines
 
 
 def outcome_json(outcome: Outcome) -> JsonObject:
@@ -130,4 +170,6 @@ def outcome_json(outcome: Outcome) -> JsonObject:
         "reason": outcome.reason,
         "source_bytes": outcome.source_size,
         "archive_bytes": outcome.archive_size,
+        "rung": outcome.rung,
+        "falls": list(outcome.falls),
     }

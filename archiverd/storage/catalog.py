@@ -37,7 +37,7 @@ from archiverd.policy.model import (
     Tree,
 )
 from archiverd.policy.rebuilding import KnownAgain
-from archiverd.storage.catalog_rows import read_recording, read_snapshot, reason_text, receipt_text
+from archiverd.storage.catalog_rows import read_path, read_recording, read_snapshot, reason_text, receipt_text
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
@@ -403,7 +403,7 @@ class Catalog:
         with self._writing():
             self._move(
                 recording, State.ARCHIVED, reason, now, from_=recording.state, attempts=0, crashes=0,
-                receipt=receipt_text(receipt),
+                receipt=receipt_text(receipt), rung=receipt.rung, fell=reason_text(next(iter(receipt.falls), "")),
             )  # fmt: skip
             return self._load(recording.id)
 
@@ -413,7 +413,7 @@ class Catalog:
             self._move(
                 recording, State.ARCHIVED, receipt.reason, now, from_=State.ACTIVE, attempts=0, crashes=0,
                 archive=os.fsencode(archive), archive_sha256=receipt.archive_sha256,
-                archive_size=receipt.archive.size, receipt=receipt_text(receipt),
+                archive_size=receipt.archive.size, receipt=receipt_text(receipt), rung=receipt.rung, fell="",
             )  # fmt: skip
             return self._load(recording.id)
 
@@ -592,6 +592,24 @@ class Catalog:
                 (State.ARCHIVED, State.DONE),
             ).fetchone()
         return row[0], row[1], row[2]
+
+    def encoded(self) -> dict[str, int]:
+        """How many archives each rung made."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT rung, COUNT(*) AS archives FROM recording WHERE rung <> '' GROUP BY rung"
+            ).fetchall()
+        return {str(row["rung"]): int(row["archives"]) for row in rows}
+
+    def falls(self, latest: int) -> tuple[int, list[tuple[PurePosixPath, str]]]:
+        """How many archives were not made by the rung that was to make them, and of the latest which and why."""
+        with self._faults():
+            total = self._connection.execute("SELECT COUNT(*) FROM recording WHERE fell <> ''").fetchone()[0]
+            rows = self._connection.execute(
+                "SELECT path, fell FROM recording WHERE fell <> '' ORDER BY id DESC LIMIT ?", (latest,)
+            ).fetchall()
+        with self._making_sense():
+            return int(total), [(read_path(row["path"]), str(row["fell"])) for row in rows]
 
     def remembers(self) -> tuple[bool, bool]:
         """Whether it knows of files in the archive tree, and in the trash."""

@@ -95,4 +95,5 @@ def read_receipt(text: str) -> Receipt:
     values["source"] = Fingerprint(**values["source"])
     values["archive"] = Fingerprint(**values["archive"])
     values["checks"] = tuple(values["checks"])
+    values["falls"] = tuple(values.get("falls", ()))
     return Receipt(**values)

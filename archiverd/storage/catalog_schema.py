@@ -52,4 +52,12 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE snapshot ADD COLUMN disposed_in TEXT NOT NULL DEFAULT 'trash';
     CREATE INDEX snapshot_by_disposed_to ON snapshot (disposed_to) WHERE disposed_to IS NOT NULL;
     """,
+    # What encoded each archive, and the first fall on the way there, are asked for of all at once.
+    """
+    ALTER TABLE recording ADD COLUMN rung TEXT NOT NULL DEFAULT '';
+    ALTER TABLE recording ADD COLUMN fell TEXT NOT NULL DEFAULT '';
+    UPDATE recording SET rung = COALESCE(json_extract(receipt, '$.rung'), '') WHERE json_valid(receipt);
+    CREATE INDEX recording_by_rung ON recording (rung) WHERE rung <> '';
+    CREATE INDEX recording_by_fall ON recording (id) WHERE fell <> '';
+    """,
 )

@@ -22,9 +22,13 @@ from pathlib import Path, PurePosixPath
 
 from archiverd.cli import run_command_line
 from archiverd.config import load
+from archiverd.media.prober import Prober
 from archiverd.pipeline import Pipeline, Summary
+from archiverd.policy.hardware import Equipment
 from archiverd.policy.model import Place, Recording, Tree
 from archiverd.policy.outcome import Result
+from archiverd.policy.probing import Probed
+from archiverd.policy.rungs import SOFTWARE, Kind, Rung
 from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.service.progress import ProgressReporter
 from archiverd.storage.catalog import Catalog
@@ -65,9 +69,17 @@ def first_time():
         return True
     except FileExistsError:
         return False
+def probing():  # whether this strict decode is of the output of a probe
+    try:
+        os.unlink({probe!r})
+        return True
+    except FileNotFoundError:
+        return False
 arguments = sys.argv[1:]
-transcoding = "-map_metadata" in arguments
-strictly_decoding = not transcoding and "null" in arguments and "lavfi" not in arguments
+if "archiverd=probe" in arguments:
+    open({probe!r}, "w").close()
+transcoding = "-map_metadata" in arguments and "archiverd=probe" not in arguments
+strictly_decoding = "-map_metadata" not in arguments and "null" in arguments and not probing()
 with open({log!r}, "a") as log:
     log.write(("transcode" if transcoding else "decode" if strictly_decoding else "other") + "\\n")
 target = arguments[-1].removeprefix("file:") if transcoding else ""
@@ -282,7 +294,8 @@ class Rig:
         (self.base / "once").unlink(missing_ok=True)
         script.write_text(
             _PROGRAM.format(
-                python=sys.executable, real=self.real_ffmpeg, log=str(self.ffmpeg_log), once=str(self.base / "once"),
+                python=sys.executable, real=self.real_ffmpeg, log=str(self.ffmpeg_log),
+                once=str(self.base / "once"), probe=str(self.base / "probe"),
                 body=textwrap.dedent(body),
             )
         )  # fmt: skip
@@ -303,7 +316,9 @@ def run_watched(
 ) -> Summary:
     """One run in this process, without questions."""
     config = load(config_file, overrides).config
-    pipeline = Pipeline(config, stop, make_files=functools.partial(WatchedFiles, on_step=on_step))
+    pipeline = Pipeline(
+        config, stop, make_files=functools.partial(WatchedFiles, on_step=on_step), make_prober=KnownProber
+    )
     summary = pipeline.run(lambda _: True, _quiet_reporter, _above_nothing)
     assert summary is not None
     return summary
@@ -327,6 +342,15 @@ def at_each(actions: Mapping[str, Callable[[], object]]) -> Callable[[str], None
             action()
 
     return on_step
+
+
+class KnownProber(Prober):
+    """Knows that software works, as the catalog of every run but the first tells; looks at devices as ever."""
+
+    def probe(self, rung: Rung, kind: Kind, equipment: Equipment | None = None) -> Probed:
+        if rung is Rung.SOFTWARE:
+            return Probed(rung, kind, SOFTWARE)
+        return super().probe(rung, kind, equipment)
 
 
 class WatchedFiles(FileManager):

@@ -30,6 +30,7 @@ from archiverd.policy.model import (
     Tree,
 )
 from archiverd.storage.catalog import Catalog, ClaimLostError
+from archiverd.storage.catalog_rows import receipt_text
 from archiverd.storage.catalog_schema import FILE_NAME, MIGRATIONS
 from tests.recordings import MARK, NOW, PATH, TAKEN_AT, found, receipt, snapshot_of
 
@@ -68,8 +69,9 @@ def claimed(catalog: Catalog) -> Recording:
     return catalog.claim(offer(catalog), "j1", NOW + 1)
 
 
-def publishing(catalog: Catalog) -> Recording:
-    return catalog.publishing(claimed(catalog), ARCHIVE, "a" * 64, 400, receipt(), NOW + 2)
+def publishing(catalog: Catalog, row: Recording | None = None) -> Recording:
+    row = claimed(catalog) if row is None else catalog.claim(row, "j1", NOW + 1)
+    return catalog.publishing(row, ARCHIVE, "a" * 64, 400, receipt(), NOW + 2)
 
 
 def archived(catalog: Catalog) -> Recording:
@@ -161,7 +163,7 @@ def test_open_again_changes_nothing(path: Path, catalog: Catalog) -> None:
         ("journal_mode", "delete"),
         ("foreign_keys", 1),
         ("trusted_schema", 0),
-        ("user_version", 2),
+        ("user_version", len(MIGRATIONS)),
         ("application_id", 0x61726368),
     ],
 )
@@ -209,6 +211,20 @@ def test_open_of_an_older_catalog_knows_what_went_to_the_trash(
     places = [snapshot.disposed_to for snapshot in row.snapshots]
     assert (catalog.id, places) == ("c1", [Place(Tree.TRASH, PurePosixPath("d")), None])
     assert (path.read_bytes() == before) is (opened != Catalog)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(receipt_text(receipt(rung="software")), {"software": 1}), (receipt_text(receipt(rung="")), {}), ("{", {})],
+)
+def test_open_of_an_older_catalog_knows_what_encoded_its_archives(
+    path: Path, text: str, expected: dict[str, int]
+) -> None:
+    of_the_first_schema(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE recording SET receipt = ?", (text,))
+    with Catalog(path) as catalog:
+        assert catalog.encoded() == expected
 
 
 def no_database(path: Path) -> None:
@@ -912,6 +928,26 @@ def test_archived_totals_tells_bytes_before_and_after(catalog: Catalog) -> None:
 
 def test_archived_totals_of_nothing_is_nothing(catalog: Catalog) -> None:
     assert catalog.archived_totals() == (0, 0, 0)
+
+
+def test_encoded_counts_the_archives_of_each_rung(catalog: Catalog) -> None:
+    for number, rung in enumerate(("qsv", "software", "qsv", "")):
+        row = publishing(catalog, entry(catalog, f"a_2026063008150{number}.mp4"))
+        catalog.archived(row, receipt(rung=rung), "transcoded", NOW)
+    assert catalog.encoded() == {"qsv": 2, "software": 1}
+
+
+def test_falls_counts_all_and_tells_of_the_latest(catalog: Catalog) -> None:
+    rows = [publishing(catalog, entry(catalog, f"a_2026063008150{number}.mp4")) for number in range(4)]
+    for number, row in enumerate(rows):
+        falls = (f"qsv: {number} \udcff", "vaapi: too") if number else ()
+        catalog.archived(row, receipt(falls=falls), "transcoded", NOW)
+    assert catalog.falls(2) == (3, [(rows[3].path, "qsv: 3 \\udcff"), (rows[2].path, "qsv: 2 \\udcff")])
+
+
+def test_receipt_keeps_its_falls_and_its_device(catalog: Catalog) -> None:
+    made = receipt(falls=("qsv: it hangs",), device="/dev/dri/renderD128")
+    assert catalog.archived(publishing(catalog), made, "transcoded", NOW).receipt == made
 
 
 @pytest.mark.parametrize(

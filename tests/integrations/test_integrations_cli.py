@@ -83,8 +83,6 @@ def test_wrong_usage_exits_2_and_says_what_is_wrong(root: Path, arguments: tuple
         (("--cleanup",), "cleanup: this version does not clean up yet; leave the option out"),
         (("--clean-output",), "clean_output: this version does not clean up yet; leave the option out"),
         (("--max-size", "500GB"), "max_size: this version keeps no tree within a size yet; leave it out"),
-        (("--hardware", "qsv"), "hardware: this version encodes in software only; use auto or software"),
-        (("--hardware", "vaapi"), "hardware: this version encodes in software only; use auto or software"),
         (("--hardware", "gpu"), "hardware: must be auto, qsv, vaapi or software"),
         (("--codec", "av1"), "codec: must be hevc or h264"),
         (("--age", "soon"), 'age: "soon" is not a duration; write for instance "30 days", "90s" or "1h30m"'),
@@ -111,7 +109,7 @@ file_mode = "0240"
 max_height = 719
 cleanup = true
 directory = "camera"
-hardware = "qsv"
+hardware = "gpu"
 [storage]
 size = 3
 """

@@ -103,7 +103,7 @@ def test_what_was_seen_is_shown_before_it_is_asked_about(machine: Machine) -> No
     assert "archiverd stops and says so" in original
     assert "renamed there and not copied" in trash
     assert "Your groups: " in group
-    assert "Seen: /dev/dri/renderD128 (Intel, open to this user). This version encodes in software" in hardware
+    assert "Seen: /dev/dri/renderD128 (Intel, open to this user). `archiverd probe` tells what works." in hardware
 
 
 def test_nothing_to_reckon_from_shows_no_days(machine: Machine) -> None:

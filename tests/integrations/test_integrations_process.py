@@ -17,7 +17,7 @@ import pytest
 
 import archiverd
 from archiverd.errors import Interrupted, StartupError
-from archiverd.media.process import Ending, Finished, Limits, environment, run
+from archiverd.media.process import Ending, Finished, Limits, environment, run, see_launcher
 from archiverd.media.process_output import MAX_LINE
 from archiverd.policy.stop import NeverStop, StopToken
 
@@ -70,6 +70,15 @@ def nothing_left_behind() -> Iterator[None]:
     before = children()
     yield
     assert children() - before == set()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_launcher_that_is_not_whole_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, there: bool
+) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"] if there else str(tmp_path))
+    see_launcher()
+    assert ("an ffmpeg would outlive an archiverd that is killed" in caplog.text) is not there
 
 
 def children() -> set[int]:

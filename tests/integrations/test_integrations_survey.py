@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.errors import StartupError
-from archiverd.policy.machine import Survey, Uploads
+from archiverd.policy.machine import Access, Survey, Uploads
 from archiverd.survey import look_at, survey
 from tests.machine import TODAY, Machine
 from tests.program import environment
@@ -287,8 +287,10 @@ def test_render_nodes_are_told_with_vendor_and_access(machine: Machine) -> None:
     machine.node("renderD129", None)
     machine.node("card0", "0x8086")
     machine.path("dev/dri/renderD130").symlink_to("gone")  # may not be opened, not by root either
-    told = [(node.path.name, node.vendor, node.usable) for node in survey(root=machine.root).nodes]
-    assert told == [("renderD128", "0x8086", True), ("renderD129", "", True), ("renderD130", "", False)]
+    told = [(node.path.name, node.vendor, node.access) for node in survey(root=machine.root).nodes]
+    assert told == [
+        ("renderD128", "0x8086", Access.OPEN), ("renderD129", "", Access.OPEN), ("renderD130", "", Access.MISSING),
+    ]  # fmt: skip
 
 
 def test_groups_are_those_of_whom_sudo_was_called_by(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -256,7 +256,7 @@ def test_patterns_are_those_of_the_names() -> None:
 
 @pytest.mark.parametrize(
     ("codec", "quality", "crf"),
-    [(Codec.HEVC, None, 26), (Codec.H264, None, 23), (Codec.HEVC, 30, 30), (Codec.H264, 0, 0)],
+    [(Codec.HEVC, None, 25), (Codec.H264, None, 23), (Codec.HEVC, 30, 30), (Codec.H264, 0, 0)],
 )
 def test_crf_is_the_quality_or_what_suits_the_codec(codec: Codec, quality: int | None, crf: int) -> None:
     assert Config(codec=codec, quality=quality).crf == crf
@@ -415,7 +415,7 @@ def test_every_problem_is_named_at_once(write: Callable[[str], Path]) -> None:
         'trash_root = "/t"\nstate_dir = "/t/s"\nlog_file = "/t/l"\n'
     )
 
-    named = {(problem.where, problem.key) for problem in problems_of(file, hardware="qsv", settle="5", max_size="1TB")}
+    named = {(problem.where, problem.key) for problem in problems_of(file, hardware="gpu", settle="5", max_size="1TB")}
 
     assert named == {
         (str(file), "age"),
@@ -489,8 +489,6 @@ def test_error_prints_every_problem_on_a_line(write: Callable[[str], Path]) -> N
         ({"log_file": "/c/.deleted/log"}, "log_file", "log_file (/c/.deleted/log) lies inside trash_root"),
         ({"log_file": "/c/archived"}, "log_file", "log_file (/c/archived) is, or holds, the directory of output"),
         ({"log_file": "/usr"}, "log_file", "/usr is a directory; write the path of a file"),
-        ({"hardware": "qsv"}, "hardware", "this version encodes in software only; use auto or software"),
-        ({"hardware": "vaapi"}, "hardware", "this version encodes in software only; use auto or software"),
         ({"max_size": "500GB"}, "max_size", "this version keeps no tree within a size yet; leave it out"),
         ({"cleanup": True}, "cleanup", "this version does not clean up yet; leave the option out"),
         ({"clean_output": True}, "clean_output", "this version does not clean up yet; leave the option out"),

@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from archiverd.policy.machine import (
+    INTEL,
+    Access,
     Day,
     FileSystem,
     Nature,
@@ -44,6 +46,9 @@ def test_mountinfo_is_read_with_its_escapes_and_the_uppermost_of_each_mount_poin
         FileSystem(PurePosixPath("/mnt/old disk"), "vfat", "8:1", read_only=True),
         FileSystem(PurePosixPath("/mnt/nas"), "nfs4", "0:51"),
     )
+
+
+NODE = PurePosixPath("/dev/dri/renderD128")
 
 
 @pytest.mark.parametrize(
@@ -149,12 +154,37 @@ def test_nothing_to_reckon_from_is_no_forecast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vendor", "usable", "words"),
+    ("node", "words"),
     [
-        ("0x8086", True, "/dev/dri/renderD128 (Intel, open to this user)"),
-        ("0x1234", False, "/dev/dri/renderD128 (vendor 0x1234, closed to this user)"),
-        ("", True, "/dev/dri/renderD128 (vendor unknown, open to this user)"),
+        (RenderNode(NODE, INTEL), "/dev/dri/renderD128 (Intel, open to this user)"),
+        (RenderNode(NODE, INTEL, driver="i915"), "/dev/dri/renderD128 (Intel, i915, open to this user)"),
+        (RenderNode(NODE, "0x1234", Access.CLOSED), "/dev/dri/renderD128 (vendor 0x1234, closed to this user)"),
+        (RenderNode(NODE), "/dev/dri/renderD128 (vendor unknown, open to this user)"),
+        (RenderNode(NODE, access=Access.MISSING), "/dev/dri/renderD128 (vendor unknown, not there)"),
+        (RenderNode(NODE, access=Access.NO_DEVICE), "/dev/dri/renderD128 (vendor unknown, no device)"),
     ],
 )
-def test_render_node_is_told_in_words(vendor: str, usable: bool, words: str) -> None:
-    assert RenderNode(PurePosixPath("/dev/dri/renderD128"), vendor, usable).words == words
+def test_render_node_is_told_in_words(node: RenderNode, words: str) -> None:
+    assert node.words == words
+
+
+@pytest.mark.parametrize(
+    ("device_id", "generation"),
+    [
+        ("0x0412", 7),  # Haswell
+        ("0x1616", 8),  # Broadwell
+        ("0x3185", 9),  # Gemini Lake
+        ("0x9bc8", 9),  # Comet Lake
+        ("0x4e61", 11),  # Jasper Lake
+        ("0x46d1", 12),  # Alder Lake-N: the N100
+        ("0x56A5", 12),  # Arc
+        ("0xffff", None),
+        ("", None),
+    ],
+)
+def test_generation_of_an_intel_gpu_is_known_by_its_device_id(device_id: str, generation: int | None) -> None:
+    assert RenderNode(NODE, INTEL, device_id=device_id).generation == generation
+
+
+def test_gpu_of_another_maker_has_no_generation_of_intels() -> None:
+    assert RenderNode(NODE, "0x1002", device_id="0x1616").generation is None

@@ -19,6 +19,8 @@ from rich.table import Table
 from archiverd import reports
 from archiverd.policy.admission import Patience
 from archiverd.policy.explanation import Answer, Explanation, Mark, Step
+from archiverd.policy.falling import STANDINGS as WORD
+from archiverd.policy.falling import Breaker, Footing, Standing, Standings
 from archiverd.policy.model import (
     ArchiveKind,
     Discovery,
@@ -34,6 +36,7 @@ from archiverd.policy.model import (
 from archiverd.policy.name_patterns import CANONICAL
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Orphan, RunPlan, plan_run
+from archiverd.policy.rungs import Kind, Rung
 from archiverd.storage.catalog import Catalog
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, receipt, recording, snapshot_of
 
@@ -363,6 +366,7 @@ def test_recording_as_json() -> None:
         "kind": "transcoded", "source": {"ino": 11, "size": 1000, "mtime_ns": OLD_NS}, "source_sha256": "5" * 64,
         "archive": {"ino": 21, "size": 400, "mtime_ns": OLD_NS}, "archive_sha256": "a" * 64, "rung": "software",
         "encoder": "hevc (Lavf59.27.100)", "reason": "", "frames": 30, "duration_s": 2.0,
+        "device": "", "falls": [],
         "checks": ["frames: 30 of 30"], "claimed_at": NOW, "encode_s": 1.25, "verify_s": 0.5, "committed_at": NOW + 2,
     }  # fmt: skip
     del told["receipt"], told["snapshots"]
@@ -590,6 +594,7 @@ def test_status_names_ten_and_counts_the_rest() -> None:
     rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
     lines = reports.status_lines(
         {"roots": {}, "states": {}, "active": [], "waiting": rows, "quarantined": rows[:10], "orphans": None,
+         "encoding": {"archives": {}, "fell": {"recordings": 0, "latest": []}, "rungs": []},
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
     )  # fmt: skip
     assert lines[0] == "Archived: 3, 4.0 KiB as 1.0 KiB (25 %)"
@@ -610,8 +615,8 @@ def test_status_tells_of_snapshots_without_a_recording(catalog: Catalog) -> None
 # ---- the end of a run
 
 
-def outcome(result: Result, reason: str = "", **sizes: int) -> Outcome:
-    return Outcome(PATH, result, reason, **sizes)
+def outcome(result: Result, reason: str = "", *, source_size: int = 0, archive_size: int = 0) -> Outcome:
+    return Outcome(PATH, result, reason, source_size, archive_size)
 
 
 def test_summary_of_a_run() -> None:
@@ -652,7 +657,82 @@ def test_outcome_as_json() -> None:
     told = reports.outcome_json(Outcome(HOSTILE_PATH, Result.ADOPTED, "stood there", 1000, 400))
     assert through_json(told) == {
         "path": SHOWN_PATH, "result": "adopted", "reason": "stood there", "source_bytes": 1000, "archive_bytes": 400,
+        "rung": "", "falls": [],
     }  # fmt: skip
+
+
+def test_summary_tells_what_encoded_and_what_fell() -> None:
+    outcomes = [
+        Outcome(PATH, Result.TRANSCODED, "", 1000, 400, "qsv"),
+        Outcome(HOSTILE_PATH, Result.TRANSCODED, "", 1000, 400, "software", ("qsv: it hangs", "vaapi: no driver")),
+        Outcome(PATH, Result.TRANSCODED, "", 1000, 400, "qsv"),
+        Outcome(PATH, Result.DISPOSED, ""),
+    ]
+    lines = reports.summary_lines(outcomes, 0, 0)
+    assert lines[3:6] == [
+        "Encoded by qsv 2, software 1",
+        "Fell from a better rung, and archived all the same: 1",
+        f"  {SHOWN_PATH}: qsv: it hangs; vaapi: no driver",
+    ]
+
+
+def test_summary_names_ten_that_fell_and_counts_the_rest() -> None:
+    outcomes = [Outcome(PATH, Result.TRANSCODED, "", 1, 1, "software", ("qsv: it hangs",)) for _ in range(13)]
+    lines = reports.summary_lines(outcomes, 0, 0)
+    assert sum(f"{PATH}: qsv: it hangs" in line for line in lines) == 10
+    assert "  and 3 more (archiverd why PATH tells of each)" in lines
+
+
+NODE = "/dev/dri/renderD128"
+HANGS = Breaker(reason="it hangs", remedy="look", rest_s=90, rests_until=NOW + 60)
+STANDINGS = (
+    Standing(Rung.QSV, Kind.H264, Footing.RESTS, NODE, HANGS),
+    Standing(Rung.QSV, Kind.HEVC, Footing.RESTS, NODE, HANGS),
+    Standing(Rung.QSV_ENCODE, Kind.H264, Footing.RESTS, NODE, replace(HANGS, rests_until=NOW + 90)),
+    Standing(Rung.VAAPI, Kind.H264, Footing.UNUSABLE, "", Breaker(reason=HOSTILE_REASON, remedy="install it")),
+    Standing(Rung.SOFTWARE, Kind.H264, Footing.USED),
+)
+
+
+def test_rungs_that_are_not_used_are_told_together_with_what_mends_it() -> None:
+    lines = reports.summary_lines([], 0, 0, (), STANDINGS)
+    assert lines[:-1] == [
+        f"qsv, qsv-encode on {NODE}: rests, it hangs",
+        f"  not tried before {reports.time_text(NOW + 60)}, unless the machine is changed or started anew",
+        "  look",
+        f"vaapi: not used, {SHOWN_REASON}",
+        "  install it",
+    ]
+
+
+def test_status_tells_what_encoded_what_fell_and_how_the_rungs_stand(catalog: Catalog) -> None:
+    row = catalog.claim(catalog.offer(found(), NOW, reason="new"), "ab12", NOW)
+    made = receipt(rung="software", falls=(f"qsv: {HOSTILE_REASON}",))
+    row = catalog.publishing(row, PATH, "a" * 64, 400, made, NOW)
+    catalog.archived(row, made, "transcoded", NOW)
+    catalog.correct(WORD, Standings("a boot", STANDINGS).to_text())
+    status = reports.status_json(catalog, ROOTS)
+    lines = reports.status_lines(status)
+    assert "Encoded by software 1" in lines
+    assert f"qsv, qsv-encode on {NODE}: rests, it hangs" in lines
+    assert lines[-2:] == [
+        "Fell from a better rung, and archived all the same: 1, the latest:",
+        f"  {PATH}: qsv: {SHOWN_REASON}",
+    ]
+    told = through_json(status)
+    assert isinstance(told, dict)
+    assert [rung["footing"] for rung in told["encoding"]["rungs"]] == ["rests", "rests", "rests", "unusable", "used"]
+
+
+def test_story_tells_where_it_was_encoded_and_from_which_rungs_it_fell() -> None:
+    made = receipt(rung="vaapi", device=NODE, falls=("qsv: it hangs", "qsv-encode: it hangs"))
+    lines = reports.why_lines(recording(State.ARCHIVED, archive=PATH, receipt=made), [])
+    at = next(number for number, line in enumerate(lines) if "encoded in" in line)
+    assert lines[at : at + 3] == [
+        f"  encoded in 1.2 s by vaapi on {NODE}, hevc (Lavf59.27.100)",
+        "  fell from qsv: it hangs",
+        "  fell from qsv-encode: it hangs",
+    ]
 
 
 # ---- whatever a name holds

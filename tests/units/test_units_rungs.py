@@ -163,6 +163,25 @@ def test_picture_counts_as_it_is_scaled(rung: Rung) -> None:
     assert why(rung, replace(wide, height=1729), replace(TO_H264, max_height=1080)) != ""
 
 
+@pytest.mark.parametrize(
+    ("rung", "video", "max_height", "fits"),
+    [
+        (Rung.QSV, replace(H264, color_range="pc"), 240, False),
+        (Rung.QSV, replace(HEVC, pix_fmt="yuvj420p"), 240, False),
+        (Rung.QSV, replace(H264, color_range="pc"), None, True),
+        (Rung.QSV, replace(H264, color_range="pc"), H264.height, True),
+        (Rung.QSV, H264, 240, True),
+        (Rung.QSV_ENCODE, replace(H264, color_range="pc"), 240, True),
+        (Rung.VAAPI, replace(H264, color_range="pc"), 240, True),
+    ],
+)
+def test_full_range_is_not_scaled_by_quick_sync(rung: Rung, video: Stream, max_height: int | None, fits: bool) -> None:
+    reason = why(rung, video, replace(TO_HEVC, max_height=max_height))
+    assert reason == (
+        "" if fits else "it has the full range and is to be scaled down, which Quick Sync does not do well"
+    )
+
+
 @pytest.mark.parametrize("rung", ON_DEVICE)
 def test_clip_without_video_fits_no_device(rung: Rung) -> None:
     assert unfit(rung, TO_HEVC, ClipInfo((), 2.0, {}, ())) == "it has no video"

@@ -200,8 +200,8 @@ def test_settings_put_in_force_what_differs_and_leave_out_what_was_not_asked() -
 
 
 def test_hardware_is_told_as_it_is() -> None:
-    node = RenderNode(PurePosixPath("/dev/dri/renderD128"), "0x8086", usable=True)
+    node = RenderNode(PurePosixPath("/dev/dri/renderD128"), "0x8086")
     assert hardware_in_words([]) == "No device that encodes was seen; software does it."
     assert hardware_in_words([node]) == (
-        "Seen: /dev/dri/renderD128 (Intel, open to this user). This version encodes in software all the same."
+        "Seen: /dev/dri/renderD128 (Intel, open to this user). `archiverd probe` tells what works."
     )

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiverd.policy.clip_info import ClipInfo, Selection, Stream, StreamKind
+from archiverd.policy.likeness import Likeness
 from archiverd.policy.verdict import Evidence, Ruling, agrees, grown, too_large, verdict
 
 TIMES = tuple(n / 10 for n in range(30))  # ten frames a second for three seconds
@@ -118,7 +119,7 @@ def test_verdict_of_an_archive_names_every_check() -> None:
         "output decodes strictly: without an error",
         "frames: 30 of 30",
         "frame times: off by 0.000 ms at most",
-        "picture: 640x360 from 640x360, rotation 0 from 0, range unknown from unknown",
+        "picture: 640x360 from 640x360, rotation 0 from 0, range unknown from unknown, 8 bits from 8, hevc",
         "streams: 2 of 2 sound, 1 of 1 text",
         "sound 1: 47 of 47 packets copied",
         "sync of sound 1: 0 ms off",
@@ -312,28 +313,62 @@ def test_growth_is_told_in_percent(output: int, source: int, share: str) -> None
 
 # ---- likeness
 
+SAME = Likeness(30, (1.0, 1.0, 1.0), 0, 0.0)
+
 
 @pytest.mark.parametrize(
     ("likeness", "ruling"),
     [
         pytest.param(None, Ruling.ARCHIVE, id="not compared"),
-        pytest.param((1.0,) * 6, Ruling.ARCHIVE, id="the same"),
-        pytest.param((0.97,), Ruling.ARCHIVE, id="one frame, at the limit"),
-        pytest.param((0.9699,), Ruling.REJECT, id="one frame, below it"),
-        pytest.param((0.999, 0.999, 0.999, 0.969, 0.999, 0.999), Ruling.REJECT, id="one frame of six"),
-        pytest.param((0.87,) * 6, Ruling.REJECT, id="frozen"),
-        pytest.param((0.0,) * 6, Ruling.REJECT, id="green"),
-        pytest.param((), Ruling.REJECT, id="nothing was compared"),
-        pytest.param((float("nan"),), Ruling.REJECT, id="no number"),
+        pytest.param(SAME, Ruling.ARCHIVE, id="the same"),
+        pytest.param(replace(SAME, apart_mean=3.1), Ruling.REJECT, id="another"),
     ],
 )
-def test_output_must_look_like_its_source(likeness: tuple[float, ...] | None, ruling: Ruling) -> None:
+def test_output_must_look_like_its_source(likeness: Likeness | None, ruling: Ruling) -> None:
     assert verdict(replace(GOOD, likeness=likeness)).ruling is ruling
 
 
 def test_likeness_is_named_where_it_was_compared() -> None:
-    ruled = verdict(replace(GOOD, likeness=(0.99, 0.4123, 0.98)))
-    assert ruled.reason == "likeness: SSIM of 0.412 at least in 3 frames, 0.970 wanted"
+    ruled = verdict(replace(GOOD, likeness=Likeness(30, (0.9876, 0.4123, 0.98), 27, 1.26)))
+    assert ruled.reason == (
+        "likeness: SSIM of 0.988, in colour 0.412 and 0.980, at least in 30 frames (0.970 wanted), "
+        "off by 27 of 255 at a point (24 allowed) and 1.3 in the mean (3.0)"
+    )
+
+
+# ---- depth and codec
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "output", "ruling"),
+    [
+        pytest.param("hevc", "yuv420p", "yuv420p", Ruling.ARCHIVE, id="8 of 8 bits"),
+        pytest.param("hevc", "yuvj420p", "yuv420p", Ruling.ARCHIVE, id="8 of 8 bits, full range"),
+        pytest.param("hevc", "yuv420p10le", "yuv420p10le", Ruling.ARCHIVE, id="10 of 10 bits"),
+        pytest.param("hevc", "p010le", "yuv420p10le", Ruling.ARCHIVE, id="10 of 10 bits, packed otherwise"),
+        pytest.param("hevc", "yuv420p10le", "yuv420p", Ruling.REJECT, id="8 of 10 bits"),
+        pytest.param("h264", "yuv420p10le", "yuv420p", Ruling.REJECT, id="8 of 10 bits in H.264"),
+        pytest.param("h264", "yuv420p12le", "yuv420p10le", Ruling.ARCHIVE, id="12 bits, which x264 has not"),
+        pytest.param("hevc", "yuv420p12le", "yuv420p10le", Ruling.REJECT, id="12 bits, which x265 has"),
+        pytest.param("hevc", "gray16le", "gray12le", Ruling.ARCHIVE, id="16 bits, which neither has"),
+        pytest.param("hevc", "yuv420p", "yuv420p10le", Ruling.ARCHIVE, id="10 of 8 bits, which lose nothing"),
+    ],
+)
+def test_depth_of_the_picture_is_kept(codec: str, source: str, output: str, ruling: Ruling) -> None:
+    spoilt = with_source_stream(0, pix_fmt=source, color_range="pc")(GOOD)
+    assert verdict(with_stream(0, pix_fmt=output, codec=codec, color_range="pc")(spoilt)).ruling is ruling
+
+
+def test_depth_is_named() -> None:
+    spoilt = with_stream(0, pix_fmt="yuv420p")(with_source_stream(0, pix_fmt="yuv420p10le")(GOOD))
+    assert verdict(spoilt).reason.endswith("8 bits from 10, hevc")
+
+
+@pytest.mark.parametrize(("asked", "ruling"), [("", Ruling.ARCHIVE), ("hevc", Ruling.ARCHIVE), ("h264", Ruling.REJECT)])
+def test_codec_is_the_one_that_was_asked_for(asked: str, ruling: Ruling) -> None:
+    ruled = verdict(replace(GOOD, codec=asked))
+    assert ruled.ruling is ruling
+    assert ruled.reason.endswith("hevc, h264 wanted" if ruling is Ruling.REJECT else "")
 
 
 # ---- an archive that stood there before
