@@ -159,6 +159,10 @@ def test_thirty_clips_go_down_as_far_as_they_must_and_are_all_archived(
         pytest.param(dies(signal.SIGKILL, after=2), "was killed by SIGKILL", id="killed in the middle"),
         pytest.param(GREEN, "likeness", id="green pictures"),
         pytest.param(FROZEN, "likeness", id="frozen picture"),
+        pytest.param(Behaviour("works", filter="lutyuv=u=0:v=0"), "likeness", id="green pictures, luma right"),
+        pytest.param(
+            Behaviour("works", filter="lutyuv=y=0:u=0:v=0:enable='eq(n,2)'"), "likeness", id="one green picture"
+        ),
         pytest.param(drops(2), "frames: 4 of 5", id="frame left out"),
         pytest.param(ends_early(3), "frames: 3 of 5", id="ended early and well"),
         pytest.param(ends_and_fails(), "exited with 1", id="end told and failed"),

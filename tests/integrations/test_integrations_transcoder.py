@@ -580,7 +580,7 @@ def test_narrowed_range_is_not_like_the_full_one(tmp_path: Path) -> None:
     assert not found.is_enough, found
 
 
-def test_what_passes_by_between_still_pictures_is_missed(tmp_path: Path) -> None:
+def test_what_passes_by_in_three_frames_is_found_missing(tmp_path: Path) -> None:
     """A frozen output, where only three frames of the source differ from the first, in a hundredth of the picture."""
     scene = replace(MOVING, width=640, height=360, objects=0)
     clip = tmp_path / "clip"

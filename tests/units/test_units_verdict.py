@@ -347,6 +347,7 @@ def test_likeness_is_named_where_it_was_compared() -> None:
         pytest.param("hevc", "yuv420p10le", "yuv420p10le", Ruling.ARCHIVE, id="10 of 10 bits"),
         pytest.param("hevc", "p010le", "yuv420p10le", Ruling.ARCHIVE, id="10 of 10 bits, packed otherwise"),
         pytest.param("hevc", "yuv420p10le", "yuv420p", Ruling.REJECT, id="8 of 10 bits"),
+        pytest.param("hevc", "p010le", "yuv420p", Ruling.REJECT, id="8 of 10 bits, packed otherwise"),
         pytest.param("h264", "yuv420p10le", "yuv420p", Ruling.REJECT, id="8 of 10 bits in H.264"),
         pytest.param("h264", "yuv420p12le", "yuv420p10le", Ruling.ARCHIVE, id="12 bits, which x264 has not"),
         pytest.param("hevc", "yuv420p12le", "yuv420p10le", Ruling.REJECT, id="12 bits, which x265 has"),
