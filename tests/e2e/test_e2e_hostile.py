@@ -39,6 +39,8 @@ from tools import damage
 
 DAY = "2026/03/14"
 BAIT = "bait.mp4"
+# glibc reads it where a thread gives memory back (malloc/arena.c): in which run that comes about is chance.
+_OF_THE_ALLOCATOR = '"/proc/sys/vm/overcommit_memory"'
 TRACED = "open,openat,openat2,creat,socket,connect,bind,sendto,sendmsg,sendmmsg"
 
 # Each script has a name that means something to a program, too.
@@ -121,7 +123,8 @@ class Tree:
         folder = self.folder / which
         lines = (folder / "strace").read_text(errors="surrogateescape").replace(str(folder), "/tree").splitlines()
         calls = [re.sub(r"^\d+ +| *<unfinished.*|\) += .*", "", line) for line in lines]
-        return [re.sub(r"\.archiverd-[0-9a-f-]+|\b\d+\b", "N", call) for call in calls if "resumed>" not in call]
+        told = (call for call in calls if "resumed>" not in call and _OF_THE_ALLOCATOR not in call)
+        return [re.sub(r"\.archiverd-[0-9a-f-]+|\b\d+\b", "N", call) for call in told]
 
     def outcome(self, path: str) -> tuple[str, str]:
         (found,) = ((o["result"], o["reason"]) for o in self.told["run"]["outcomes"] if o["path"] == path)
