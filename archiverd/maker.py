@@ -136,8 +136,8 @@ class _Descent:
         if transcoded.grown_to is not None:
             return self._by(engine, grown(transcoded.grown_to, source.size))
         frames = transcoded.frames
-        # Frames that are missing may be the source's, or may be left out by the encoder.
-        if not engine.rung.decodes_strictly or frames != source.declared_frames:
+        # Frames that are missing may be the source's, or may be left out by a device.
+        if not engine.rung.decodes_strictly or (engine.rung.on_device and frames != source.declared_frames):
             fault = self._fault_of_source()
             if fault:
                 return fault

@@ -6,6 +6,7 @@ There is no GPU here: a pretended ffmpeg takes what the real one takes, and fail
 from __future__ import annotations
 
 import itertools
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -365,7 +366,7 @@ def test_proof_that_is_killed_is_not_held_against_the_device(rig: Rig, gpu: Fake
 def test_device_that_holds_a_program_for_good_keeps_one_clip_waiting_and_is_not_tried_again(rig: Rig) -> None:
     flag = rig.base / "traced"
     flag.touch()
-    holds = f"[ -e {flag} ] && exec {sys.executable} {STUCK} {flag}"
+    holds = f"[ -e {flag} ] && exec {shlex.join((sys.executable, str(STUCK), str(flag)))}"
     stand_before(rig, "*archiverd=probe*) ;; *_qsv*|*_vaapi*", holds)
     uploads = [put(rig, minute, minute) for minute in range(3)]
     try:

@@ -20,7 +20,7 @@ from archiverd.pipeline import Pipeline, Summary
 from archiverd.policy.model import Tree
 from archiverd.policy.stop import NeverStop
 from tests.e2e.invariants import assert_no_traces, contents
-from tests.e2e.rig import Rig, Upload, WatchedFiles, _above_nothing, _quiet_reporter
+from tests.e2e.rig import KnownProber, Rig, Upload, WatchedFiles, _above_nothing, _quiet_reporter
 from tests.e2e.test_e2e_kill import ASIDE, BY_RENAME, MAKING, steps
 from tests.outcomes import RecordProperty, tell
 from tests.program import Standing, standing
@@ -84,7 +84,7 @@ class Day:
         self.uploads: list[Upload] = [rig.upload_bytes(content(n), path) for n, path in enumerate(paths)]
         for path, taken_at in zip(paths, TAKEN, strict=True):
             rig._upload_snapshot("a", path, taken_at.second)
-        rig.programs.joinpath("ffmpeg").write_text("#!/bin/sh\nexit 0\n")  # is asked only whether it can encode
+        rig.programs.joinpath("ffmpeg").write_text("#!/bin/sh\nexit 0\n")  # need only be there
         rig.programs.joinpath("ffmpeg").chmod(0o755)
         self.swaps = [Swapped(rig, tree, path, level) for path, level in zip(paths, LEVELS, strict=True)]
 
@@ -111,7 +111,8 @@ class Day:
         self.turn, self.steps = -1, [[], [], []]
         config = load(self.rig.config_file, self.rig._overrides({})).config
         make_files = functools.partial(WatchedFiles, on_step=on_step)
-        summary = Pipeline(config, NeverStop(), make_files=make_files).run(on_plan, _quiet_reporter, _above_nothing)
+        pipeline = Pipeline(config, NeverStop(), make_files=make_files, make_prober=KnownProber)
+        summary = pipeline.run(on_plan, _quiet_reporter, _above_nothing)
         assert summary is not None
         return summary
 

@@ -187,7 +187,7 @@ def with_line(case: str, old: str, new: str) -> str:
             "qsv_hevc_full_range", "-vf setparams=range=pc", "-vf setparams=range=wide",
             "range of setparams does not take wide",
         ),
-        ("transcode_hevc", "-crf 26", "-qsv 26", "no -qsv"),
+        ("transcode_hevc", "-crf 25", "-qsv 25", "no -qsv"),
         ("transcode_hevc", "-fps_mode passthrough", "-fps_modes passthrough", "no -fps_modes"),
     ],
 )  # fmt: skip

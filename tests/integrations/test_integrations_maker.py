@@ -48,8 +48,8 @@ class OneRung:
     def step(self, rung: Rung, _info: ClipInfo) -> Engine | Fall:
         return self.engine if rung is self.engine.rung else SOFTWARE
 
-    def stuck(self, engine: Engine, reason: str) -> None:
-        self.told.append(f"{engine.rung}: {reason}")
+    def stuck(self, device: str, reason: str, remedy: str) -> None:
+        self.told.append(f"{device}: {reason}: {remedy}")
 
 
 def bench_of(ladder: OneRung) -> Workbench:
@@ -78,7 +78,7 @@ def test_program_that_hangs_in_a_device_makes_its_clip_wait_and_the_device_rest(
     ladder = OneRung(ON_DEVICE)
     with pytest.raises(DeviceError, match=r"/dev/dri/renderD128 hangs: ffmpeg \(process 7\) does not end on SIGKILL"):
         make_with(ladder, tmp_path / "part")
-    assert ladder.told == ["vaapi: ffmpeg (process 7) does not end on SIGKILL"]
+    assert ladder.told == ["/dev/dri/renderD128: ffmpeg (process 7) does not end on SIGKILL: see the kernel log"]
 
 
 def test_program_that_hangs_elsewhere_is_no_device_s_fault(tmp_path: Path) -> None:

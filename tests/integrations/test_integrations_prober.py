@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -303,7 +304,7 @@ def test_footage_a_rung_does_not_take_is_told_without_a_try(gpu: FakeFfmpeg) -> 
 def test_program_that_no_signal_ends_is_the_devices_fault_on_a_device(stand: Stand, tmp_path: Path, rung: Rung) -> None:
     flag = tmp_path / "traced"
     flag.touch()
-    stand("ffmpeg", f"case $1 in -version) exit 0;; esac; exec {sys.executable} {STUCK} {flag}")
+    stand("ffmpeg", f"case $1 in -version) exit 0;; esac; exec {shlex.join((sys.executable, str(STUCK), str(flag)))}")
     seeker = prober(limits=replace(LIMITS, stall_s=1.0, stop_s=0.2))
     try:
         if rung is Rung.SOFTWARE:
