@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Sequence
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -27,7 +27,6 @@ from archiverd.policy.rungs import Engine, Kind, Rung
 log = logging.getLogger(__name__)
 
 _PROBED = "probed"  # the catalog's words: `probed RUNG KIND`
-_FOR_GOOD = frozenset({Cause.NOT_FIT, Cause.NO_CODEC, Cause.NOT_DECODED, Cause.NO_RATE_CONTROL})
 
 Foot = tuple[Rung, Kind]  # where a clip stands on the ladder
 
@@ -80,7 +79,7 @@ class Ladder:
         """
         self._machine = self._prober.machine()
         self._take_up(Standings.from_text(self._memory.recall(STANDINGS)))
-        rested = set(self._breakers)
+        rested = {foot for foot in self._breakers if self._rests(foot)}
         tried: list[Probed] = []
         works = any(self._is_sound((rung, Kind.H264), rested, tried) for rung in self.rungs)
         for standing in self.standings():
@@ -93,11 +92,12 @@ class Ladder:
             raise error
 
     def _take_up(self, left: Standings) -> None:
-        """Go on from what an earlier run has left."""
+        """Go on from what an earlier run has left: where each was used, and on the same machine how it failed there."""
         for one in left.rungs:
-            if one.footing in (Footing.USED, Footing.RESTS):
-                self._devices[one.rung] = one.device
-            if one.footing is Footing.RESTS and one.kind is not None and left.boot == self._machine:
+            if one.footing not in (Footing.USED, Footing.RESTS):
+                continue
+            self._devices[one.rung] = one.device
+            if one.kind is not None and one.breaker != Breaker() and left.machine == self._machine:
                 self._breakers[one.rung, one.kind] = one.breaker
 
     def _is_sound(self, foot: Foot, rested: Container[Foot], tried: list[Probed]) -> bool:
@@ -121,7 +121,7 @@ class Ladder:
             return Fall(rung, f"it rests: {self._breaker((rung, kind)).reason}", here=here)
         probed = self._settled((rung, kind))
         here = rung in self._devices
-        return probed.engine or Fall(rung, probed.reason, for_good=probed.cause in _FOR_GOOD, here=here)
+        return probed.engine or Fall(rung, probed.reason, for_good=probed.for_good, here=here)
 
     @property
     def has_footing(self) -> bool:
@@ -218,7 +218,7 @@ class Ladder:
         probed = self._probe(foot)
         if probed.hung:
             self.stuck(probed.device, probed.reason, probed.remedy)
-        elif probed.engine is None and probed.cause not in _FOR_GOOD:
+        elif not probed.usable and not probed.for_good:
             self._open(foot, probed.reason, probed.remedy)
         self._tell()
         return probed
@@ -281,8 +281,11 @@ class Ladder:
             self._memory.correct(STANDINGS, told.to_text())
             self._told = told
 
-    def _nothing_works(self, tried: Iterable[Probed]) -> StartupError:
-        words = "; ".join(f"{probed.rung}: {probed.reason}" for probed in tried)
+    def _nothing_works(self, tried: Sequence[Probed]) -> StartupError:
+        failed: dict[str, list[str]] = {}  # of one reason the rungs
+        for probed in tried:
+            failed.setdefault(probed.reason, []).append(probed.rung)
+        words = "; ".join(f"{', '.join(rungs)}: {reason}" for reason, rungs in failed.items())
         message = f"nothing that is allowed (hardware = {self._hardware}) encodes {self._settings.codec} here: {words}"
         return StartupError(message, advice=next((probed.remedy for probed in tried if probed.remedy), ""))
 

@@ -176,7 +176,7 @@ class Pipeline:
                 )
                 found = replace(found, incomplete=True)
             plan = replace(plan_run(found, catalog.recordings(), self._manner(), self._clock()), notes=notes)
-            if plan.work:
+            if plan.of(Action.ARCHIVE):
                 see_launcher()
                 ladder.start()
             if plan.work and not confirm(plan):
@@ -187,8 +187,7 @@ class Pipeline:
                 outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
         left = len(plan.work) - len(outcomes)
         elapsed_s = self._clock() - began
-        standings = ladder.standings() if plan.work else ()
-        return Summary(plan, (*troubles, *outcomes), elapsed_s, stopped, left, standings)
+        return Summary(plan, (*troubles, *outcomes), elapsed_s, stopped, left, ladder.standings())
 
     def _rebuilder(self, catalog: Catalog, files: FileManager) -> Rebuilder:
         return Rebuilder(catalog, files, self._finders(), self._config.patterns, self._stop, self._clock)

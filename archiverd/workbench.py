@@ -14,6 +14,7 @@ from archiverd.media.source import Source
 from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.policy.admission import Patience
+from archiverd.policy.encoding import archived_height
 from archiverd.policy.model import Recording
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.outcome import Outcome, Result
@@ -73,9 +74,7 @@ class Workbench:
 
     def height(self, source: Source) -> int:
         """The pixels an archive of this source is to be high."""
-        video, limit = source.info.video, self.transcoder.settings.max_height
-        height = 0 if video is None else video.height
-        return height if limit is None else min(height, limit)
+        return archived_height(source.info.video, self.transcoder.settings.max_height)
 
     def show(self, source: Source) -> Callable[[Position], None]:
         """What shows ffmpeg's position in a clip on the display."""

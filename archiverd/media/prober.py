@@ -24,7 +24,7 @@ from archiverd.media.transcoder import Transcoded, Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.policy.clip_info import select
 from archiverd.policy.diagnosis import Cause, Diagnosis, diagnose, hangs, no_node, not_usable, software_fails
-from archiverd.policy.encoding import EncodeSettings
+from archiverd.policy.encoding import EncodeSettings, archived_height
 from archiverd.policy.fitness import never_scaled, unfit
 from archiverd.policy.hardware import Equipment, candidates, va_driver
 from archiverd.policy.machine import Access, RenderNode
@@ -137,7 +137,7 @@ class Prober:
             return Probed.failed(rung, kind, unusable, str(node.path))
         driver = va_driver(rung, equipment.va_drivers)
         failures: list[Probed] = []
-        for control in rate_controls(rung, self._settings.codec):
+        for control in rate_controls(rung):
             engine = Engine(rung, control, str(node.path), driver)
             probed = self._try(engine, kind, source, equipment)
             if probed.usable or probed.of_device:
@@ -191,8 +191,9 @@ class Prober:
             frames = made.frames
             if not rung.decodes_strictly:
                 frames = transcoder.decode(source.handle, encoded_audio=False, on_position=_ignore).frames
+            height = archived_height(source.info.video, self._settings_for(rung, source).max_height)
             evidence = verifier.evidence(
-                source, frames, target, os.fstat(target).st_size, height=self._height(rung, source),
+                source, frames, target, os.fstat(target).st_size, height=height,
                 on_position=_ignore, compare_pictures=rung.on_device,
             )  # fmt: skip
         except TranscodeFailed as failed:
@@ -213,11 +214,6 @@ class Prober:
         """The limits of a transcode, but for the time."""
         wall_s = _DEVICE_S if rung.on_device else _SOFTWARE_S
         return replace(self._limits, wall_s=min(self._limits.wall_s, wall_s), stop_s=min(self._limits.stop_s, _STOP_S))
-
-    def _height(self, rung: Rung, source: Source) -> int:
-        video, limit = source.info.video, self._settings_for(rung, source).max_height
-        height = 0 if video is None else video.height
-        return height if limit is None else min(height, limit)
 
 
 def _foretold(rung: Rung, found: Sequence[Probed], equipment: Equipment) -> Probed | None:

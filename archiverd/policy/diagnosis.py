@@ -49,6 +49,11 @@ class Cause(StrEnum):
         """Whether the device or its driver fails as a whole, for any clip; else the failure may be this clip's."""
         return self in _OF_DEVICE
 
+    @property
+    def is_for_good(self) -> bool:
+        """Whether such footage is never taken on this machine; else another time it may be."""
+        return self in _FOR_GOOD
+
 
 _OF_DEVICE = frozenset(
     {
@@ -56,6 +61,7 @@ _OF_DEVICE = frozenset(
         Cause.LOST, Cause.HUNG,
     }
 )  # fmt: skip
+_FOR_GOOD = frozenset({Cause.NOT_FIT, Cause.NO_CODEC, Cause.NOT_DECODED, Cause.NO_RATE_CONTROL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,6 @@ class Diagnosis:
     cause: Cause
     reason: str
     remedy: str = ""
-
-    @property
-    def of_device(self) -> bool:
-        """Whether the device or its driver fails as a whole, for any clip; else the failure may be this clip's."""
-        return self.cause.is_of_device
 
 
 # First match wins: what is told first is the cause, what ffmpeg adds to it only names the step.

@@ -105,6 +105,12 @@ def scaled_to(video: Stream, max_height: int | None) -> tuple[int, int] | None:
     return max(2, width), max_height
 
 
+def archived_height(video: Stream | None, max_height: int | None) -> int:
+    """The pixels an archive is high; 0 without a picture."""
+    height = 0 if video is None else video.height
+    return height if max_height is None else min(height, max_height)
+
+
 def _key_frames_every(frame_interval_s: float) -> int:
     """Frames from one key frame to the next, on a device."""
     if frame_interval_s <= 0:
@@ -135,7 +141,7 @@ def strict_decode_command(source: str, *, encoded_audio: bool) -> tuple[str, ...
     return (
         "ffmpeg", *_QUIET, "-xerror", "-err_detect", "crccheck+explode",
         *_READ_ONLY_MP4, "-noautorotate", "-i", source,
-        "-map", "0:v:0", *(("-map", "0:a?") if encoded_audio else ()),
+        "-map", "0:V:0", *(("-map", "0:a?") if encoded_audio else ()),
         "-fps_mode", "passthrough", "-enc_time_base", f"1:{TICKS}", "-max_error_rate", "0",
         *_PROGRESS, "-f", "null", "-",
     )  # fmt: skip

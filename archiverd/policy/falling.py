@@ -117,9 +117,9 @@ STANDINGS = "ladder"  # under this word the catalog keeps how the rungs stand
 
 @dataclass(frozen=True, slots=True)
 class Standings:
-    """What a run leaves to the next: how each rung stands. `boot` is the kernel's, for a hang may end with it."""
+    """What a run leaves to the next: how each rung stands, and on which machine; another word is another one."""
 
-    boot: str = ""
+    machine: str = ""
     rungs: tuple[Standing, ...] = ()
 
     def to_text(self) -> str:
@@ -131,7 +131,7 @@ class Standings:
         """What the catalog keeps; nothing where that makes no sense: it costs a probe."""
         try:
             values = json.loads(text or "{}")
-            return cls(str(values["boot"]), tuple(map(_standing, values["rungs"])))
+            return cls(str(values["machine"]), tuple(map(_standing, values["rungs"])))
         except (ValueError, LookupError, TypeError):
             return cls()
 
@@ -140,7 +140,15 @@ def _standing(values: Mapping[str, Any]) -> Standing:  # Any: JSON's own value t
     kind = values["kind"]
     return Standing(
         Rung(values["rung"]), None if kind is None else Kind(kind), Footing(values["footing"]), str(values["device"]),
-        Breaker(**values["breaker"]),
+        _breaker(values["breaker"]),
+    )  # fmt: skip
+
+
+def _breaker(values: Mapping[str, Any]) -> Breaker:  # Any: as above
+    until = values["rests_until"]
+    return Breaker(
+        int(values["failures"]), float(values["rest_s"]), None if until is None else float(until),
+        str(values["reason"]), str(values["remedy"]),
     )  # fmt: skip
 
 

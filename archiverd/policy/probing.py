@@ -34,6 +34,11 @@ class Probed:
         return self.cause is not None and self.cause.is_of_device
 
     @property
+    def for_good(self) -> bool:
+        """Whether it would be the same another time."""
+        return self.cause is not None and self.cause.is_for_good
+
+    @property
     def hung(self) -> bool:
         return self.cause is Cause.HUNG
 

@@ -65,12 +65,8 @@ _VAAPI = (
 )  # fmt: skip
 
 
-def rate_controls(rung: Rung, codec: str) -> tuple[RateControl, ...]:
-    """The rate controls of a rung's encoder, in the order a probe tries them: what keeps quality comes first.
-
-    `codec` is "hevc" or "h264"; so far both take the same.
-    """
-    del codec
+def rate_controls(rung: Rung) -> tuple[RateControl, ...]:
+    """The rate controls of a rung's encoders, in the order a probe tries them: what keeps quality comes first."""
     match rung:
         case Rung.QSV | Rung.QSV_ENCODE:
             return _QSV

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiverd.reports.probes import equipment_lines, probe_json, probe_lines, probe_table, refusal_text
+from archiverd.reports.probes import equipment_lines, probe_json, probe_lines, probe_table
 from archiverd.reports.proof import check_json, check_lines
 from archiverd.reports.recordings import list_table, recording_json, status_json, status_lines, unknown_lines, why_lines
 from archiverd.reports.runs import (
@@ -35,7 +35,6 @@ __all__ = [
     "probe_lines",
     "probe_table",
     "recording_json",
-    "refusal_text",
     "share_text",
     "size_text",
     "span_text",

@@ -84,12 +84,6 @@ def _names(failed: Sequence[Probed], probed: Sequence[Probed]) -> str:
     return ", ".join(names)
 
 
-def refusal_text(probed: Probed, codec: str) -> str:
-    """One row of the table, as a sentence."""
-    where = f" on {probed.device}" if probed.device else ""
-    return f"{probed.rung} does not encode {probed.kind} as {codec}{where}: {probed.reason}"
-
-
 def probe_json(
     equipment: Equipment, probed: Iterable[Probed], codec: str, hardware: str, *, works: bool
 ) -> JsonObject:  # fmt: skip

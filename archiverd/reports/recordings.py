@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from archiverd.policy.falling import STANDINGS, Standings, standings_json
-from archiverd.policy.model import Event, FoundFile, Recording, Snapshot, State, Tree
+from archiverd.policy.falling import STANDINGS, Footing, Standings, standings_json
+from archiverd.policy.model import Event, FoundFile, Receipt, Recording, Snapshot, State, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import FileKind, NotAClip, printable
 from archiverd.reports.runs import standing_lines
@@ -116,18 +116,32 @@ def _encoding_json(catalog: Catalog) -> JsonObject:
     total, latest = catalog.falls(LISTED)
     return {
         "archives": catalog.encoded(),
-        "fell": {"recordings": total, "latest": [{"path": printable(path), "why": why} for path, why in latest]},
+        "fell": {"recordings": total, "latest": [_fallen_json(row, row.receipt) for row in latest if row.receipt]},
         "rungs": standings_json(Standings.from_text(catalog.recall(STANDINGS)).rungs),
     }
+
+
+def _fallen_json(row: Recording, receipt: Receipt) -> JsonObject:
+    made_by = receipt.rung or receipt.kind
+    return {
+        "path": printable(row.path), "at": receipt.committed_at, "made_by": made_by, "falls": list(receipt.falls),
+    }  # fmt: skip
 
 
 def _encoding_lines(encoding: JsonObject) -> list[str]:
     archives, fell = encoding["archives"], encoding["fell"]
     lines = [f"Encoded by {', '.join(f'{rung} {count}' for rung, count in archives.items())}"] if archives else []
+    used = [rung for rung in encoding["rungs"] if rung["footing"] == Footing.USED]
+    lines += (
+        [f"Best now: {used[0]['rung']}" + (f" on {used[0]['device']}" if used[0]["device"] else "")] if used else []
+    )
     lines += standing_lines(encoding["rungs"])
     if fell["recordings"]:
         lines.append(f"Fell from a better rung, and archived all the same: {fell['recordings']}, the latest:")
-        lines += [f"  {one['path']}: {one['why']}" for one in fell["latest"]]
+        lines += [
+            f"  {one['path']} ({time_text(one['at'])}, made by {one['made_by']}): {'; '.join(one['falls'])}"
+            for one in fell["latest"]
+        ]
     return lines
 
 

@@ -152,7 +152,7 @@ def standing_lines(standings: Sequence[JsonObject]) -> list[str]:
             together.setdefault(same, []).append(one)
     lines = []
     for (footing, device, reason, remedy), alike in together.items():
-        rungs = ", ".join(dict.fromkeys(one["rung"] for one in alike))
+        rungs = ", ".join(_with_footage(rung, alike, standings) for rung in dict.fromkeys(one["rung"] for one in alike))
         where = f" on {device}" if device else ""
         lines.append(f"{rungs}{where}: {'rests' if footing == Footing.RESTS else 'not used'}, {reason}")
         again = min((one["again_at"] for one in alike if one["again_at"] is not None), default=None)
@@ -160,6 +160,12 @@ def standing_lines(standings: Sequence[JsonObject]) -> list[str]:
             lines.append(f"  not tried before {time_text(again)}, unless the machine is changed or started anew")
         lines += [f"  {remedy}"] if remedy else []
     return lines
+
+
+def _with_footage(rung: str, alike: Sequence[JsonObject], standings: Sequence[JsonObject]) -> str:
+    """A rung in words, with the footage where it stands otherwise for other footage."""
+    kinds = [one["footage"] for one in alike if one["rung"] == rung]
+    return rung if len(kinds) == sum(one["rung"] == rung for one in standings) else f"{rung} ({', '.join(kinds)})"
 
 
 def outcome_json(outcome: Outcome) -> JsonObject:

@@ -37,7 +37,7 @@ from archiverd.policy.model import (
     Tree,
 )
 from archiverd.policy.rebuilding import KnownAgain
-from archiverd.storage.catalog_rows import read_path, read_recording, read_snapshot, reason_text, receipt_text
+from archiverd.storage.catalog_rows import read_recording, read_snapshot, reason_text, receipt_text
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
@@ -601,15 +601,11 @@ class Catalog:
             ).fetchall()
         return {str(row["rung"]): int(row["archives"]) for row in rows}
 
-    def falls(self, latest: int) -> tuple[int, list[tuple[PurePosixPath, str]]]:
-        """How many archives were not made by the rung that was to make them, and of the latest which and why."""
+    def falls(self, latest: int) -> tuple[int, list[Recording]]:
+        """How many archives were not made by the rung that was to make them, and the latest of these."""
         with self._faults():
             total = self._connection.execute("SELECT COUNT(*) FROM recording WHERE fell <> ''").fetchone()[0]
-            rows = self._connection.execute(
-                "SELECT path, fell FROM recording WHERE fell <> '' ORDER BY id DESC LIMIT ?", (latest,)
-            ).fetchall()
-        with self._making_sense():
-            return int(total), [(read_path(row["path"]), str(row["fell"])) for row in rows]
+        return int(total), self._select("fell <> '' ORDER BY id DESC LIMIT ?", (latest,))
 
     def remembers(self) -> tuple[bool, bool]:
         """Whether it knows of files in the archive tree, and in the trash."""

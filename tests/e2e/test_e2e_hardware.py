@@ -119,7 +119,7 @@ def describe(report: Report, probed: Probed) -> None:
     report.add(f"{probed.rung:10} {probed.kind:11} no     {probed.cause}: {probed.reason}")
     report.remedy(probed.remedy)
     if probed.device and probed.kind is Kind.H264:
-        for control in rate_controls(probed.rung, SETTINGS.codec):
+        for control in rate_controls(probed.rung):
             engine = Engine(probed.rung, control, probed.device)
             report.add(f"    ffmpeg with {control}:")
             report.said(words_of(engine))

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from archiverd.policy.falling import FAILURES
+from archiverd.policy.falling import FAILURES, rungs_for
 from archiverd.policy.model import ArchiveKind, Receipt
 from archiverd.policy.outcome import Result
 from tests.e2e.invariants import assert_all_archived, assert_nothing_lost
@@ -326,6 +326,14 @@ def test_rung_that_rests_does_so_in_the_next_run_too(rig: Rig, gpu: FakeFfmpeg) 
     assert "not tried before " in status
 
 
+def test_failures_in_a_row_are_counted_over_runs(rig: Rig, gpu: FakeFfmpeg) -> None:
+    gpu.script("qsv", then=fails("device_lost"))
+    for minute in range(FAILURES + 1):
+        put(rig, minute, minute)
+        assert rig.run_to_the_end() == 0
+    assert asked(gpu).count("qsv") == FAILURES
+
+
 def test_probe_that_went_well_is_not_done_again(rig: Rig, gpu: FakeFfmpeg) -> None:
     for minute in range(2):
         put(rig, minute, minute)
@@ -394,9 +402,8 @@ def test_what_is_asked_for_and_does_not_work_ends_the_start(rig: Rig, gpu: FakeF
     upload = put(rig)
     assert rig.run("--no-confirm", "--hardware", hardware) == 69
     said = rig.output.read_text()
-    assert (
-        f"nothing that is allowed (hardware = {hardware}) encodes hevc here: {hardware}: this ffmpeg was built" in said
-    )
+    rungs = ", ".join(rungs_for(hardware))
+    assert f"nothing that is allowed (hardware = {hardware}) encodes hevc here: {rungs}: this ffmpeg was built" in said
     assert "Install an ffmpeg with" in said
     assert (rig.camera / upload.path).exists()
     assert asked(gpu) == []
@@ -502,7 +509,7 @@ def test_fall_is_told_in_the_log_by_why_and_by_status(rig: Rig, gpu: FakeFfmpeg)
     assert "; fell from qsv: " in why  # in its history
     status = archiverd("status", rig.camera, config=rig.config_file).out
     assert "Encoded by qsv-encode 1" in status
-    assert f"  {upload.path}: qsv: {words}" in status
+    assert f"made by qsv-encode): qsv: {words}" in status
 
 
 def test_nothing_is_told_of_falls_where_none_fell(rig: Rig, gpu: FakeFfmpeg) -> None:

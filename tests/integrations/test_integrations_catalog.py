@@ -942,7 +942,10 @@ def test_falls_counts_all_and_tells_of_the_latest(catalog: Catalog) -> None:
     for number, row in enumerate(rows):
         falls = (f"qsv: {number} \udcff", "vaapi: too") if number else ()
         catalog.archived(row, receipt(falls=falls), "transcoded", NOW)
-    assert catalog.falls(2) == (3, [(rows[3].path, "qsv: 3 \\udcff"), (rows[2].path, "qsv: 2 \\udcff")])
+    total, latest = catalog.falls(2)
+    assert (total, [row.path for row in latest]) == (3, [rows[3].path, rows[2].path])
+    assert latest[0].receipt is not None
+    assert latest[0].receipt.falls == ("qsv: 3 \udcff", "vaapi: too")
 
 
 def test_receipt_keeps_its_falls_and_its_device(catalog: Catalog) -> None:

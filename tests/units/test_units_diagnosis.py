@@ -72,7 +72,7 @@ def test_what_ffmpeg_says_is_recognised(version: str, situation: str, cause: Cau
     rung = Rung.VAAPI if situation.startswith("vaapi") else Rung.QSV
     found = diagnose(rung, said(version, situation), equipment=ALL, node=NODE)
     assert found.cause is cause
-    assert found.of_device is (cause in WHOLE)
+    assert found.cause.is_of_device is (cause in WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_words_of_other_versions_are_recognised(words: str, cause: Cause) -> Non
 
 def test_hang_without_words_is_the_devices() -> None:
     found = diagnose(Rung.QSV, "", hung=True, node=NODE)
-    assert (found.cause, found.of_device, found.reason) == (Cause.HUNG, True, "/dev/dri/renderD128 hangs")
+    assert (found.cause, found.cause.is_of_device, found.reason) == (Cause.HUNG, True, "/dev/dri/renderD128 hangs")
     assert "sudo dmesg | grep -iE 'i915|drm'" in found.remedy
 
 
@@ -107,16 +107,16 @@ def test_hang_after_telling_words_is_what_they_tell() -> None:
 
 def test_software_knows_no_device() -> None:
     found = diagnose(Rung.SOFTWARE, "Device creation failed: -22.", ended="ffmpeg exited with 1")
-    assert (found.cause, found.of_device) == (Cause.UNKNOWN, False)
+    assert (found.cause, found.cause.is_of_device) == (Cause.UNKNOWN, False)
 
 
 def test_software_that_hangs_is_no_device() -> None:
-    assert diagnose(Rung.SOFTWARE, "", hung=True, ended="ffmpeg made no progress").of_device is False
+    assert diagnose(Rung.SOFTWARE, "", hung=True, ended="ffmpeg made no progress").cause.is_of_device is False
 
 
 def test_silent_failure_is_told_by_its_end() -> None:
     found = diagnose(Rung.QSV, "\n", ended="ffmpeg was killed by SIGSEGV", node=NODE)
-    assert (found.reason, found.of_device) == ("ffmpeg was killed by SIGSEGV", False)
+    assert (found.reason, found.cause.is_of_device) == ("ffmpeg was killed by SIGSEGV", False)
     assert diagnose(Rung.QSV, "").reason == "ffmpeg failed and said nothing"
 
 
@@ -243,7 +243,7 @@ def test_command_that_asks_comes_first() -> None:
 )
 def test_no_device_at_all_is_told_by_where_archiverd_runs(place: Place, words: str) -> None:
     found = no_node(replace(DEBIAN, nodes=(), place=place))
-    assert (found.cause, found.of_device) == (Cause.NO_NODE, True)
+    assert (found.cause, found.cause.is_of_device) == (Cause.NO_NODE, True)
     assert words in found.remedy
     assert found.remedy.endswith('; or set hardware = "software", to be told this no more')
 
@@ -257,7 +257,7 @@ def test_devices_of_others_are_named_where_quick_sync_finds_none() -> None:
 def unusable(node: RenderNode, equipment: Equipment = DEBIAN, refusal: str = "") -> Diagnosis:
     found = not_usable(node, equipment, refusal)
     assert found is not None
-    assert found.of_device
+    assert found.cause.is_of_device
     return found
 
 
@@ -325,5 +325,5 @@ def test_node_the_container_is_not_allowed_is_handed_over() -> None:
 
 def test_program_the_kernel_does_not_let_go_is_a_hang() -> None:
     found = hangs(NODE, "ffmpeg (process 7) does not end on SIGKILL")
-    assert (found.cause, found.of_device) == (Cause.HUNG, True)
+    assert (found.cause, found.cause.is_of_device) == (Cause.HUNG, True)
     assert "process 7" in found.reason

@@ -71,7 +71,7 @@ def by_rate_control(engine: Engine, settings: EncodeSettings) -> dict[str, Comma
         f"{engine.rung}_{settings.codec}_by_{control.replace(',', '')}".replace(" ", "_").replace("-", "_"): transcode(
             VIDEO, AAC, settings=settings, engine=replace(engine, rate_control=control)
         )
-        for control in rate_controls(engine.rung, settings.codec)
+        for control in rate_controls(engine.rung)
     }
 
 

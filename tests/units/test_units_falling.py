@@ -83,7 +83,7 @@ def test_fall_in_words() -> None:
 
 
 LEFT = Standings(
-    "a boot",
+    "a machine",
     (
         Standing(Rung.QSV, Kind.HEVC_10, Footing.RESTS, "/dev/dri/renderD128", failed(FAILURES)),
         Standing(
@@ -100,8 +100,9 @@ def test_standings_survive_the_catalog() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "{", "[1]", "7", "{}", '{"boot": "b"}', '{"boot": "b", "rungs": [{"rung": "cuda"}]}',
-     '{"boot": "b", "rungs": [{"rung": "qsv", "kind": null, "footing": "used", "device": "", "breaker": {"x": 1}}]}'],
+    [None, "", "{", "[1]", "7", "{}", '{"machine": "b"}', '{"machine": "b", "rungs": [{"rung": "cuda"}]}',
+     '{"machine": "b", "rungs": [{"rung": "qsv", "kind": null, "footing": "used", "device": "", "breaker": {"x": 1}}]}',
+     LEFT.to_text().replace("600.0", '"soon"')],
 )  # fmt: skip
 def test_standings_that_make_no_sense_are_none(text: str | None) -> None:
     assert Standings.from_text(text) == Standings()

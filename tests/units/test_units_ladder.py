@@ -13,7 +13,7 @@ from archiverd.ladder import Ladder
 from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind
 from archiverd.policy.diagnosis import Cause, Diagnosis
 from archiverd.policy.encoding import EncodeSettings
-from archiverd.policy.falling import FAILURES, STANDINGS, Fall, Footing, Standings
+from archiverd.policy.falling import FAILURES, STANDINGS, Fall, Footing, Standings, rungs_for
 from archiverd.policy.probing import Probed
 from archiverd.policy.rungs import Engine, Kind, RateControl, Rung
 
@@ -174,7 +174,7 @@ def test_start_fails_with_every_reason_where_nothing_that_is_allowed_works(rig: 
     with pytest.raises(StartupError) as raised:
         rig.ladder(hardware)
     assert f"hardware = {hardware}" in raised.value.message
-    assert f"{hardware}: it is broken" in raised.value.message
+    assert raised.value.message.endswith(f"{', '.join(rungs_for(hardware))}: it is broken")
     assert raised.value.advice == f"mend {hardware}"
     assert raised.value.exit_code == 69
 
@@ -315,6 +315,35 @@ def test_rest_ends_with_the_boot_and_with_a_change_of_the_machine(rig: Rig, chan
     fail(rig.ladder(), Rung.QSV)
     setattr(rig.prober, change, "another")
     assert first(rig.ladder(), clip()) is Rung.QSV
+
+
+def test_failures_in_a_row_are_counted_over_runs(rig: Rig) -> None:
+    for _ in range(FAILURES):
+        ladder = rig.ladder()
+        assert first(ladder, clip()) is Rung.QSV
+        fail(ladder, Rung.QSV, 1)
+    assert first(rig.ladder(), clip()) is Rung.QSV_ENCODE
+
+
+def test_failures_of_another_machine_are_not_counted(rig: Rig) -> None:
+    fail(rig.ladder(), Rung.QSV, FAILURES - 1)
+    rig.prober.is_now = "another"
+    fail(rig.ladder(), Rung.QSV, FAILURES - 1)
+    assert first(rig.ladder(), clip()) is Rung.QSV
+
+
+def test_rung_that_failed_before_and_hangs_as_it_is_probed_is_no_sound_start(rig: Rig) -> None:
+    fail(rig.ladder("vaapi"), Rung.VAAPI, 1)
+    del rig.memory["probed vaapi h264"]
+    rig.prober.broken, rig.prober.cause = {Rung.VAAPI: "it hangs"}, Cause.HUNG
+    with pytest.raises(StartupError, match="it hangs"):
+        rig.ladder("vaapi")
+
+
+def test_start_tells_of_one_reason_once(rig: Rig) -> None:
+    rig.prober.broken = dict.fromkeys(Rung, "there is no device")
+    with pytest.raises(StartupError, match=r"here: qsv, qsv-encode: there is no device\."):
+        rig.ladder("qsv")
 
 
 def test_rest_that_goes_on_over_runs_is_twice_as_long_each_time(rig: Rig) -> None:

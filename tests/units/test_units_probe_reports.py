@@ -123,17 +123,6 @@ def test_what_was_not_found_is_said() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("probed", "words"),
-    [
-        (NO_DEPTH, "vaapi does not encode hevc 10-bit as hevc on /dev/dri/renderD128: no Main10 [here]"),
-        (replace(NO_DEPTH, device=""), "vaapi does not encode hevc 10-bit as hevc: no Main10 [here]"),
-    ],
-)
-def test_one_row_reads_as_a_sentence(probed: Probed, words: str) -> None:
-    assert reports.refusal_text(probed, "hevc") == words
-
-
 def test_json_holds_all_of_it() -> None:
     told = reports.probe_json(EQUIPMENT, [WORKS, NO_DEPTH], "hevc", "auto", works=True)
     assert told["devices"] == [

@@ -705,20 +705,30 @@ def test_rungs_that_are_not_used_are_told_together_with_what_mends_it() -> None:
     ]
 
 
+def test_rung_that_is_not_used_for_some_footage_alone_is_told_with_it() -> None:
+    standings = (
+        Standing(Rung.QSV, Kind.H264, Footing.USED, NODE),
+        Standing(Rung.QSV, Kind.HEVC_10, Footing.UNUSABLE, NODE, Breaker(reason="no Main10")),
+    )
+    lines = reports.summary_lines([], 0, 0, (), standings)
+    assert lines[0] == f"qsv (hevc 10-bit) on {NODE}: not used, no Main10"
+
+
 def test_status_tells_what_encoded_what_fell_and_how_the_rungs_stand(catalog: Catalog) -> None:
     row = catalog.claim(catalog.offer(found(), NOW, reason="new"), "ab12", NOW)
-    made = receipt(rung="software", falls=(f"qsv: {HOSTILE_REASON}",))
+    made = receipt(rung="software", falls=(f"qsv: {HOSTILE_REASON}", "vaapi: too"))
     row = catalog.publishing(row, PATH, "a" * 64, 400, made, NOW)
     catalog.archived(row, made, "transcoded", NOW)
-    catalog.correct(WORD, Standings("a boot", STANDINGS).to_text())
+    catalog.correct(WORD, Standings("a machine", STANDINGS).to_text())
     status = reports.status_json(catalog, ROOTS)
     lines = reports.status_lines(status)
     assert "Encoded by software 1" in lines
     assert f"qsv, qsv-encode on {NODE}: rests, it hangs" in lines
     assert lines[-2:] == [
         "Fell from a better rung, and archived all the same: 1, the latest:",
-        f"  {PATH}: qsv: {SHOWN_REASON}",
+        f"  {PATH} ({reports.time_text(NOW + 2)}, made by software): qsv: {SHOWN_REASON}; vaapi: too",
     ]
+    assert "Best now: software" in lines
     told = through_json(status)
     assert isinstance(told, dict)
     assert [rung["footing"] for rung in told["encoding"]["rungs"]] == ["rests", "rests", "rests", "unusable", "used"]
