@@ -235,6 +235,18 @@ def test_source_that_does_not_decode_is_kept_as_it_is_though_the_device_made_som
     assert asked(gpu) == ["qsv"]
 
 
+@pytest.mark.parametrize(("hardware", "decodes"), [("qsv", 2), ("vaapi", 1)])
+def test_source_that_a_device_decoded_is_decoded_strictly_in_software_too(
+    rig: Rig, gpu: FakeFfmpeg, hardware: str, decodes: int
+) -> None:
+    put(rig)
+    assert rig.run_to_the_end("--hardware", hardware) == 0  # and is probed
+    before = len(gpu.calls())
+    put(rig, 1, 1)
+    assert rig.run_to_the_end("--hardware", hardware) == 0
+    assert [call.kind for call in gpu.calls()[before:]].count("decode") == decodes
+
+
 @pytest.mark.parametrize("situation", ["disk_full_at_once", "disk_full_at_end"])
 def test_full_disk_pauses_the_work_and_sends_nothing_down(rig: Rig, gpu: FakeFfmpeg, situation: str) -> None:
     gpu.script("qsv", {1: fails(situation, rung="any")})

@@ -244,6 +244,8 @@ def in_software(files: list[File], asked: hardware.Asked, machine: hardware.Mach
         dropped = set(machine.table["decoders"].get(asked.decoder, {})) if file.reads else own
         dropped = dropped | {"hwaccel", "hwaccel_device", "hwaccel_output_format", "extra_hw_frames"}
         dropped |= {"init_hw_device", "filter_hw_device", "profile"}
+        if asked.decoder:  # in hardware: it passes over pictures that are only damaged, whatever it is told
+            dropped |= {"err_detect", "xerror"}
         kept = [
             option for option in file.options
             if not (option.name in dropped and option.is_for_video)
