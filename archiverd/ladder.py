@@ -88,7 +88,7 @@ class Ladder:
         self._tell()
         if not works:
             error = self._nothing_works(tried)
-            log.error("%s", error)
+            log.error("%s", error.message)
             raise error
 
     def _take_up(self, left: Standings) -> None:
