@@ -280,6 +280,25 @@ def test_output_that_grows_is_no_failure(rig: Rig, gpu: FakeFfmpeg) -> None:
     assert receipt.reason.endswith(f"(tried by qsv on {NODE})")
 
 
+def test_growth_in_between_is_no_success_of_the_rung(rig: Rig, gpu: FakeFfmpeg) -> None:
+    gpu.script("qsv", [fails("device_lost"), fails("device_lost"), GROWS, fails("device_lost")])
+    for minute in range(5):
+        put(rig, minute, minute)
+    assert rig.run_to_the_end() == 0
+    assert asked(gpu).count("qsv") == 4
+
+
+def test_source_whose_archive_stands_goes_though_nothing_encodes(rig: Rig, gpu: FakeFfmpeg) -> None:
+    upload = put(rig)
+    keep = rig.keep(upload)
+    assert rig.run_to_the_end() == 0
+    keep.unlink()
+    gpu.nodes = ()
+    gpu.write()
+    assert rig.run_to_the_end("--hardware", "vaapi", "--device", "/dev/dri/renderD9999") == 0
+    assert_all_archived(rig)
+
+
 # ---- a rung that rests
 
 
