@@ -508,8 +508,8 @@ def _load_for(paths: Iterable[Path], options: Options) -> Config:
     """The configuration for some paths: where they lie in another input than the configured one, that input's."""
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop
-    from archiverd.scanner import relative_to_root
     from archiverd.storage.roots import source_root_above
+    from archiverd.trees import relative_to_root
 
     config = _load(options).config
     roots = Pipeline(config, NeverStop()).roots
@@ -530,7 +530,7 @@ def _places(config: Config, paths: Iterable[Path]) -> list[tuple[Tree, PurePosix
     """Which tree each path lies in, and where. Raises: UsageError for one in none."""
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop
-    from archiverd.scanner import relative_to_root
+    from archiverd.trees import relative_to_root
 
     roots = Pipeline(config, NeverStop()).roots
     places = []

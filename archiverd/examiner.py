@@ -14,9 +14,9 @@ from archiverd.policy.admission import Look, Patience, quiet_s
 from archiverd.policy.explanation import Explanation, Facts, Standing, explain
 from archiverd.policy.model import Discovery, Tree
 from archiverd.policy.naming import is_keep_name, is_snapshot_name, keep_name
-from archiverd.scanner import discoveries, relative_to_root
 from archiverd.storage import paths
 from archiverd.storage.open_files import writers
+from archiverd.trees import discoveries, relative_to_root
 
 
 class Examiner:

@@ -8,45 +8,35 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from archiverd.assembly import Assembly, MakeFiles, MakeProber
 from archiverd.checker import Checker
-from archiverd.config import Config, Order, Snapshots
+from archiverd.config import Config
 from archiverd.errors import DeviceError, Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
-from archiverd.ladder import Ladder
 from archiverd.media.prober import Prober
-from archiverd.media.process import Limits, see_launcher
-from archiverd.media.transcoder import Transcoder
-from archiverd.media.verifier import Verifier
+from archiverd.media.process import see_launcher
 from archiverd.mender import Mender
 from archiverd.policy import naming
-from archiverd.policy.admission import Patience
 from archiverd.policy.checking import CheckReport, Finding, Level, Mend, Mended, Severity
-from archiverd.policy.encoding import EncodeSettings
 from archiverd.policy.falling import Standing
 from archiverd.policy.model import FoundFile, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.planning import Action, Manner, Planned, RunPlan, plan_run
+from archiverd.policy.planning import Action, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
-from archiverd.rebuilder import Rebuilder, Rebuilt
-from archiverd.scanner import Scanner, discoveries
+from archiverd.rebuilder import Rebuilt
 from archiverd.service.progress import ProgressReporter
 from archiverd.storage.catalog import SOURCE_ROOT, Catalog, CatalogLostError, ClaimLostError
-from archiverd.storage.catalog_file import usable_catalog
-from archiverd.storage.catalog_schema import FILE_NAME
-from archiverd.storage.discovery import FileDiscovery
-from archiverd.storage.file_manager import FileManager, Modes
-from archiverd.storage.roots import Roots, read_marker, see_marked
-from archiverd.workbench import JobSettings, MakeDisplay, Workbench
+from archiverd.storage.file_manager import FileManager
+from archiverd.storage.roots import read_marker, see_marked
+from archiverd.workbench import MakeDisplay
 
 log = logging.getLogger(__name__)
 
 Confirm = Callable[[RunPlan], bool]
 MakeReporter = Callable[[int, int], ProgressReporter]
 Below = Callable[[ProgressReporter], AbstractContextManager[None]]  # the log's lines go above a reporter
-MakeFiles = Callable[[dict[Tree, Path], str, Modes], FileManager]
-MakeProber = Callable[..., Prober]
 Stopped = ResourceError | StartupError | Interrupted  # what ends a run early and blames no recording
 
 
@@ -82,10 +72,12 @@ class Pipeline:
         self._config = config
         self._stop = stop
         self._clock = clock
-        self._make_files = make_files
-        self._make_prober = make_prober
-        self.roots = {Tree.SOURCE: config.directory, Tree.ARCHIVE: config.output, Tree.TRASH: config.trash_root}
-        self._catalog_path = config.state_dir / FILE_NAME
+        self._parts = Assembly(config, stop, clock=clock, make_files=make_files, make_prober=make_prober)
+        self.roots = self._parts.roots
+
+    def prober(self) -> Prober:
+        """What tries to encode on this machine, as a run would."""
+        return self._parts.prober()
 
     # -- planning only ------------------------------------------------------------------------------------
 
@@ -97,18 +89,18 @@ class Pipeline:
         """
         self._see_the_others()
         known, remembered, notes = self._remembered()
-        found = self._finders()[Tree.SOURCE].scan()
+        found = self._parts.finders()[Tree.SOURCE].scan()
         marker = read_marker(self.roots[Tree.SOURCE])
         if remembered is not None and (marker is None or marker.nonce != remembered):
             found = replace(found, incomplete=True)
-        return replace(plan_run(found, known, self._manner(), self._clock()), notes=notes)
+        return replace(plan_run(found, known, self._parts.manner(), self._clock()), notes=notes)
 
     def _remembered(self) -> tuple[list[Recording], str | None, tuple[str, ...]]:
         """What the catalog knows, the source root it knows, and what is to be told of a catalog that can't be used."""
-        if not self._catalog_path.exists():
+        if not self._parts.catalog_path.exists():
             return [], None, (_GONE,) if self._is_in_use() else ()
         try:
-            with Catalog.to_read(self._catalog_path) as catalog:
+            with Catalog.to_read(self._parts.catalog_path) as catalog:
                 self._compare_markers(catalog.id)
                 return catalog.recordings(), catalog.recall(SOURCE_ROOT), ()
         except CatalogLostError as lost:
@@ -126,30 +118,16 @@ class Pipeline:
     def orphans(self) -> tuple[FoundFile, ...] | None:
         """The snapshots in the source tree whose recording does not stand there; None where it can't be looked at."""
         try:
-            return self._finders()[Tree.SOURCE].scan().orphans
+            return self._parts.finders()[Tree.SOURCE].scan().orphans
         except StartupError as error:
             log.warning("%s", error)
             return None
-
-    def _finders(self) -> dict[Tree, FileDiscovery]:
-        config = self._config
-        return discoveries(self.roots, config.state_dir, config.patterns, config.snapshot_window, self._clock)
 
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():
             marker = read_marker(root)
             if marker is not None and marker.catalog not in ("", catalog_id):
                 raise LockedError(f"{root}: the {tree} tree belongs to catalog {marker.catalog}, not to {catalog_id}")
-
-    def _manner(self) -> Manner:
-        return Manner(
-            self._patience(), newest_first=self._config.order is Order.NEWEST, again=self._config.no_skip,
-            delete=self._config.delete, snapshot_window_s=self._config.snapshot_window,
-            archive_snapshots=self._config.snapshots is Snapshots.ARCHIVE, names=self._config.patterns,
-        )  # fmt: skip
-
-    def _patience(self) -> Patience:
-        return Patience(self._config.settle, self._config.quarantine_after)
 
     # -- one run ------------------------------------------------------------------------------------------
 
@@ -160,22 +138,20 @@ class Pipeline:
         stops the work later is in the Summary.
         """
         began, config = self._clock(), self._config
-        with self._opened() as (catalog, files, roots):
-            finders = self._finders()
-            rebuilder = self._rebuilder(catalog, files)
+        with self._parts.opened() as (catalog, files, roots):
+            rebuilder = self._parts.rebuilder(catalog, files)
             rebuilt = rebuilder.rebuild(_display(make_reporter, below)) if rebuilder.needed else Rebuilt()
             notes = _told(rebuilt)
-            scanner = Scanner(catalog, files, finders, self._stop, self._clock)
-            troubles = [*map(_unsound, rebuilt.unsound), *scanner.recover()]
-            transcoder = self._transcoder()
-            ladder = self._ladder(catalog)
-            found = scanner.scan()
+            troubles = [*map(_unsound, rebuilt.unsound), *self._parts.recoverer(catalog, files).recover()]
+            transcoder = self._parts.transcoder()
+            ladder = self._parts.ladder(catalog)
+            found = self._parts.finders()[Tree.SOURCE].scan()
             if catalog.remember(SOURCE_ROOT, roots.nonce(Tree.SOURCE)) != roots.nonce(Tree.SOURCE):
                 log.warning(
                     "%s: is not the source root it was; what is missing there counts as not seen", config.directory
                 )
                 found = replace(found, incomplete=True)
-            plan = replace(plan_run(found, catalog.recordings(), self._manner(), self._clock()), notes=notes)
+            plan = replace(plan_run(found, catalog.recordings(), self._parts.manner(), self._clock()), notes=notes)
             if plan.of(Action.ARCHIVE):
                 see_launcher()
                 ladder.start()
@@ -183,14 +159,11 @@ class Pipeline:
                 return None
             self._note(catalog, plan)
             with make_reporter(len(plan.work), sum(item.size for item in plan.work)) as reporter, below(reporter):
-                processor = FileProcessor(self._workbench(catalog, files, roots, transcoder, ladder, reporter))
+                processor = FileProcessor(self._parts.workbench(catalog, files, roots, transcoder, ladder, reporter))
                 outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
         left = len(plan.work) - len(outcomes)
         elapsed_s = self._clock() - began
         return Summary(plan, (*troubles, *outcomes), elapsed_s, stopped, left, ladder.standings())
-
-    def _rebuilder(self, catalog: Catalog, files: FileManager) -> Rebuilder:
-        return Rebuilder(catalog, files, self._finders(), self._config.patterns, self._stop, self._clock)
 
     # -- proof ----------------------------------------------------------------------------------------------
 
@@ -204,15 +177,15 @@ class Pipeline:
         with ExitStack() as stack:
             catalog, lost = self._examined(stack)
             if not repair:
-                files = self._make_files(self.roots, "" if catalog is None else catalog.id, Modes())
+                files = self._parts.files("" if catalog is None else catalog.id)
                 checked = self._checker(catalog, files, level).check(make_display)
                 return CheckReport(level, (*lost, *checked.findings), checked)
-        with self._opened() as (catalog, files, _roots):
-            rebuilder = self._rebuilder(catalog, files)
+        with self._parts.opened() as (catalog, files, _roots):
+            rebuilder = self._parts.rebuilder(catalog, files)
             if rebuilder.needed:
                 rebuilder.rebuild(make_display)
             checked = self._checker(catalog, files, level).check(make_display)
-            recover = Scanner(catalog, files, self._finders(), self._stop, self._clock).recover
+            recover = self._parts.recoverer(catalog, files).recover
             rebuild = partial(rebuilder.rebuild, make_display)
             mended = Mender(catalog, files, rebuild, recover, self._stop, self._clock).mend(checked.findings)
         renewed = dict.fromkeys(lost, Mended("made anew from the trees; the log says what became of the old file"))
@@ -220,32 +193,20 @@ class Pipeline:
 
     def _examined(self, stack: ExitStack) -> tuple[Catalog | None, tuple[Finding, ...]]:
         """The catalog, open to be read, and looked through for damage; None where it can't be used, with why."""
-        if not self._catalog_path.exists():
+        if not self._parts.catalog_path.exists():
             if read_marker(self.roots[Tree.SOURCE]) is None:
                 advice = f"Begin with: archiverd run {self._config.directory} --dry-run"
-                raise StartupError(f"{self._catalog_path}: there is no catalog yet", advice=advice)
-            return None, (Finding(Severity.BROKEN, "I4", f"{self._catalog_path}: is not there", mend=Mend.RENEW),)
+                raise StartupError(f"{self._parts.catalog_path}: there is no catalog yet", advice=advice)
+            return None, (Finding(Severity.BROKEN, "I4", f"{self._parts.catalog_path}: is not there", mend=Mend.RENEW),)
         try:
-            catalog = stack.enter_context(Catalog.to_read(self._catalog_path))
+            catalog = stack.enter_context(Catalog.to_read(self._parts.catalog_path))
             catalog.examine()
         except CatalogLostError as error:
             return None, (Finding(Severity.BROKEN, "I4", error.message, advice=error.advice, mend=Mend.RENEW),)
         return catalog, ()
 
     def _checker(self, catalog: Catalog | None, files: FileManager, level: Level) -> Checker:
-        return Checker(catalog, files, self._finders(), level, self._transcoder(), self._stop)
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[Catalog, FileManager, Roots]]:
-        config = self._config
-        with (
-            Roots(self.roots, config.state_dir) as roots,
-            usable_catalog(self._catalog_path, roots.identity(), self._clock()) as catalog,
-        ):
-            in_archive, in_trash = catalog.remembers()
-            roots.claim(catalog.id, {Tree.ARCHIVE: in_archive, Tree.TRASH: in_trash})
-            modes = Modes(config.file_mode, config.dir_mode, config.gid)
-            yield catalog, self._make_files(self.roots, catalog.id, modes), roots
+        return Checker(catalog, files, self._parts.finders(), level, self._parts.transcoder(), self._stop)
 
     def _note(self, catalog: Catalog, plan: RunPlan) -> None:
         """Enter what the plan leaves to later runs: what has vanished, and since when the young are known."""
@@ -293,40 +254,6 @@ class Pipeline:
             log.warning("the run ends early: %s", error)
             return outcomes, error
         return outcomes, set_back
-
-    def _workbench(
-        self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, ladder: Ladder,
-        display: ProgressReporter,
-    ) -> Workbench:  # fmt: skip
-        config, limits = self._config, self._limits()
-        to_archive = config.snapshots is Snapshots.ARCHIVE
-        settings = JobSettings(self._patience(), config.attempts, config.delete, limits, config.patterns, to_archive)
-        verifier = Verifier(transcoder, limits, self._stop)
-        return Workbench(
-            catalog, files, roots, transcoder, ladder, verifier, settings, self._stop, display, self._clock
-        )  # fmt: skip
-
-    def _transcoder(self) -> Transcoder:
-        return Transcoder(self._encode_settings(), self._limits(), self._stop)
-
-    def _ladder(self, catalog: Catalog) -> Ladder:
-        config, settings = self._config, self._encode_settings()
-        return Ladder(self.prober(), settings, config.hardware, config.device_rest, catalog, self._clock)
-
-    def prober(self) -> Prober:
-        """What tries to encode on this machine, as a run would."""
-        return self._make_prober(self._encode_settings(), self._limits(), self._stop, device=self._config.device)
-
-    def _encode_settings(self) -> EncodeSettings:
-        config = self._config
-        return EncodeSettings(config.codec, config.crf, config.preset, config.max_height)
-
-    def _limits(self) -> Limits:
-        config = self._config
-        return Limits(
-            stall_s=config.stall_timeout, wall_s=config.job_timeout, stop_s=config.stop_timeout,
-            memory_bytes=config.max_memory, nice=config.nice, idle_io=config.idle_io,
-        )  # fmt: skip
 
 
 def _display(make_reporter: MakeReporter, below: Below) -> MakeDisplay:

@@ -1,19 +1,17 @@
-"""Scanner: what stands in the trees, and what a process that died has left there."""
+"""Recoverer: brings trees and catalog together again after a process that died."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import assert_never
 
 from archiverd.policy import naming
-from archiverd.policy.model import Discovery, Recording, State, Tree
-from archiverd.policy.name_patterns import NamePatterns
+from archiverd.policy.model import Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import Aside, Trace, after_death, aside_step, owner_of_gone, removable_part
 from archiverd.policy.stop import StopToken
@@ -24,8 +22,8 @@ from archiverd.storage.file_manager import FileManager
 log = logging.getLogger(__name__)
 
 
-class Scanner:
-    """Looks through the trees of one catalog, under their locks."""
+class Recoverer:
+    """Looks for what a dead process left in the trees of one catalog, under their locks."""
 
     def __init__(
         self, catalog: Catalog, files: FileManager, discoveries: dict[Tree, FileDiscovery], stop: StopToken,
@@ -36,12 +34,6 @@ class Scanner:
         self._discoveries = discoveries
         self._stop = stop
         self._clock = clock
-
-    def scan(self) -> Discovery:
-        """What stands in the source tree."""
-        return self._discoveries[Tree.SOURCE].scan()
-
-    # -- recovery -----------------------------------------------------------------------------------------
 
     def recover(self) -> list[Outcome]:
         """Bring the trees and the catalog together again after a death of the process; harmless after none.
@@ -144,29 +136,3 @@ def _origin(owner: Recording | None, snapshot_id: int | None) -> PurePosixPath |
     if snapshot_id is None:
         return owner.path
     return next((snapshot.path for snapshot in owner.snapshots if snapshot.id == snapshot_id), None)
-
-
-def discoveries(
-    roots: dict[Tree, Path], state_dir: Path, names: NamePatterns, snapshot_window_s: float, now: Callable[[], float]
-) -> dict[Tree, FileDiscovery]:
-    """One FileDiscovery for each tree; none descends into another's root. `names` are the source tree's."""
-    return {
-        tree: FileDiscovery(
-            root,
-            names=names.in_tree(tree),
-            exclude=[other for other in (*roots.values(), state_dir) if other != root],
-            snapshot_window_s=snapshot_window_s,
-            now=now,
-        )
-        for tree, root in roots.items()
-    }
-
-
-def relative_to_root(path: Path, roots: dict[Tree, Path]) -> tuple[Tree, PurePosixPath] | None:
-    """Which tree a path lies in, and where below its root; None for a path in none. The innermost root wins."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100  (resolve() would follow a symlink the user asks about)
-    inside = [(tree, root) for tree, root in roots.items() if absolute.is_relative_to(root)]
-    if not inside:
-        return None
-    tree, root = max(inside, key=lambda pair: len(pair[1].parts))
-    return tree, PurePosixPath(absolute.relative_to(root))
