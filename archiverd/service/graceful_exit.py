@@ -3,6 +3,9 @@
 A signal handler runs between any two instructions of the main thread, also while that thread holds a lock. So the
 handler takes none: it appends one number to a list and adds one to an eventfd. (Event.set would take the lock that
 Event.wait holds in the very thread the handler interrupts.)
+
+A signal is a request to stop, or a note: something else that somebody asks for (a reload), which its owner reads when
+it comes to it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 import select
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 
@@ -30,28 +34,42 @@ class GracefulExit:
     The first signal is a request: recorded, and everybody who waits wakes. A second one, later than
     `ONE_REQUEST_S`, ends the process at once with 128 + its number; children go by their parent-death signal.
     SIGIO is ignored meanwhile: the kernel sends it when somebody opens a file that is leased here, and its default
-    action is to kill. A SIGHUP that is ignored from outside (nohup) stays ignored.
+    action is to kill. A SIGHUP among `signals` that is ignored from outside (nohup) stays ignored.
+
+    The signals among `notes` are no stop: each is kept until `take_notes`. They are heard also where they were ignored
+    from outside: nohup and cron mean that a hangup should end nobody, and a note never does.
 
     `with` must be entered and left in the main thread (ValueError otherwise), and left only when no other thread
-    waits on it any more. Everything else is for any thread.
+    waits on it or wakes it any more. Everything else is for any thread, but `wait_for_news` for one at a time.
     """
 
-    def __init__(self, signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)) -> None:
+    def __init__(
+        self,
+        signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
+        *,
+        notes: Sequence[signal.Signals] = (),
+    ) -> None:
         self._signals = tuple(signals)
+        self._note_signals = tuple(notes)
         self._requests: list[int] = []  # the first is the one that counts; append is atomic
+        self._notes: deque[int] = deque()  # append and popleft are atomic
         self._signalled_at: float | None = None  # monotonic; written by the handler only
         self._descriptor = -1
+        self._news = -1  # readable while there is something `wait_for_news` has not told yet
         self._release = contextlib.ExitStack()
 
     def __enter__(self) -> GracefulExit:
         with contextlib.ExitStack() as stack:
             self._descriptor = os.eventfd(len(self._requests), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             stack.callback(self._close)
+            self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             stack.callback(_install(signal.SIGIO, signal.SIG_IGN))
             for signum in self._signals:
                 if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:
                     continue
                 stack.callback(_install(signum, self._handle))
+            for signum in self._note_signals:
+                stack.callback(_install(signum, self._note))
             self._release = stack.pop_all()
         return self
 
@@ -77,10 +95,38 @@ class GracefulExit:
         """
         if self.requested:
             return True
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        poll.poll(min(max(timeout_s, 0.0) * 1000, _LONGEST_WAIT_MS))
+        _poll(self.fileno(), timeout_s)
         return self.requested
+
+    def wait_for_news(self, timeout_s: float) -> None:
+        """Wait at most `timeout_s` seconds, and wake at once on a stop, a note or a `wake`.
+
+        What came before is seen without waiting: a stop for good, notes until they are taken, a wake once.
+        Raises: ValueError outside of `with`.
+        """
+        self.fileno()
+        if not self.requested and not self._notes:
+            _poll(self._news, timeout_s)
+        # Emptied before the caller looks at what is new: what comes from here on wakes the next wait.
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._news)
+
+    def wake(self) -> None:
+        """Have `wait_for_news` return: there is something to look at that no signal told."""
+        if self._news >= 0:
+            os.eventfd_write(self._news, 1)
+
+    def take_notes(self) -> list[int]:
+        """The numbers of the notes since the last call, in the order they came.
+
+        The kernel, and Python, keep of each signal that was not handled yet only that it came: two that follow each
+        other closely may be one.
+        """
+        taken: list[int] = []
+        with contextlib.suppress(IndexError):  # popped until it is empty: a note that comes meanwhile is not lost
+            while True:
+                taken.append(self._notes.popleft())
+        return taken
 
     def check(self) -> None:
         """Raise errors.Interrupted once a stop was asked for."""
@@ -112,13 +158,28 @@ class GracefulExit:
         if now - self._signalled_at > ONE_REQUEST_S:
             _end_at_once(signum)
 
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self._notes.append(signum)
+        self.wake()
+
     def _wake(self) -> None:
         if self._descriptor >= 0:
             os.eventfd_write(self._descriptor, 1)
+        self.wake()
 
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        os.close(descriptor)
+        descriptors = (self._descriptor, self._news)
+        self._descriptor = self._news = -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _poll(descriptor: int, timeout_s: float) -> None:
+    """Wait until the descriptor is readable, at most so long."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(min(max(timeout_s, 0.0) * 1000, _LONGEST_WAIT_MS))
 
 
 def _install(

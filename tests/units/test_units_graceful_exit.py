@@ -15,16 +15,19 @@ import pytest
 
 from archiverd.errors import Interrupted
 from archiverd.policy.stop import NeverStop, StopToken
-from archiverd.service.graceful_exit import GracefulExit
+from archiverd.service.graceful_exit import ONE_REQUEST_S, GracefulExit
+from tests.screen import until
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = (signal.SIGINT, signal.SIGTERM)
+NOTES = (signal.SIGHUP, signal.SIGUSR1)
 
 
 @pytest.fixture
 def known_actions() -> Iterator[None]:
     """Signals as a process started from a shell has them, whatever ran the tests."""
-    before = {signum: signal.getsignal(signum) for signum in (*HANDLED, signal.SIGIO)}
-    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGIO):
+    before = {signum: signal.getsignal(signum) for signum in (*HANDLED, *NOTES, signal.SIGIO)}
+    for signum in (signal.SIGTERM, *NOTES, signal.SIGIO):
         signal.signal(signum, signal.SIG_DFL)
     yield
     for signum, action in before.items():
@@ -214,6 +217,130 @@ def test_entered_in_another_thread_fails_and_leaves_nothing_open() -> None:
 def test_descriptor_is_not_inherited_by_programs() -> None:
     with GracefulExit() as stop:
         assert not os.get_inheritable(stop.fileno())
+
+
+# --- notes: signals that are no stop
+
+
+@pytest.mark.usefixtures("known_actions")
+def test_notes_are_told_once_and_in_order() -> None:
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        for signum in (signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR1):
+            signal.raise_signal(signum)
+
+        assert stop.take_notes() == [signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR1]
+        assert stop.take_notes() == []
+
+
+@pytest.mark.usefixtures("known_actions")
+def test_note_is_no_stop_and_a_stop_is_no_note() -> None:
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        after_note = (stop.requested, stop.wait(0), readable(stop.fileno()))
+        signal.raise_signal(signal.SIGTERM)
+
+        assert after_note == (False, False, False)
+        assert (stop.signum, stop.take_notes()) == (signal.SIGTERM, [signal.SIGHUP])
+
+
+@pytest.mark.usefixtures("known_actions")
+def test_notes_after_a_stop_never_count_as_its_second_signal() -> None:
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        time_of_one_request = time.monotonic() + 2 * ONE_REQUEST_S
+        until(lambda: time.monotonic() > time_of_one_request)
+        signal.raise_signal(signal.SIGHUP)  # a second signal would end this very process
+
+        assert stop.take_notes() == [signal.SIGHUP]
+
+
+@pytest.mark.usefixtures("known_actions")
+def test_each_note_wakes_who_waits_for_news() -> None:
+    heard: list[int] = []
+    answered = threading.Event()
+    main = threading.get_ident()
+
+    def send() -> None:
+        for _ in range(300):
+            answered.clear()
+            signal.pthread_kill(main, signal.SIGUSR1)
+            if not answered.wait(20):
+                return
+
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        thread = threading.Thread(target=send)
+        thread.start()
+        while thread.is_alive():
+            stop.wait_for_news(0.2)
+            if notes := stop.take_notes():
+                heard += notes
+                answered.set()
+        thread.join()
+
+    assert heard == [signal.SIGUSR1] * 300
+
+
+@pytest.mark.parametrize("ask", ["note", "stop", "wake"])
+@pytest.mark.usefixtures("known_actions")
+def test_news_that_came_before_the_wait_is_not_waited_for(ask: str) -> None:
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        match ask:
+            case "note":
+                signal.raise_signal(signal.SIGHUP)
+            case "stop":
+                stop.request()
+            case _:
+                stop.wake()
+        began = time.monotonic()
+        stop.wait_for_news(60)
+
+    assert time.monotonic() - began < 30
+
+
+def test_another_thread_wakes_who_waits_for_news() -> None:
+    with GracefulExit(STOPS) as stop:
+        timer = threading.Timer(0.05, stop.wake)
+        timer.start()
+        began = time.monotonic()
+        stop.wait_for_news(60)
+
+        assert not stop.requested
+
+    timer.join()
+    assert time.monotonic() - began < 30
+
+
+def test_one_wake_is_one_piece_of_news() -> None:
+    with GracefulExit(STOPS) as stop:
+        stop.wake()
+        stop.wake()
+        stop.wait_for_news(60)
+        began = time.monotonic()
+        stop.wait_for_news(0.05)
+
+    assert time.monotonic() - began >= 0.05
+
+
+@pytest.mark.usefixtures("known_actions")
+def test_note_that_was_ignored_from_outside_is_heard() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        signal.raise_signal(signal.SIGHUP)
+
+        assert stop.take_notes() == [signal.SIGHUP]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_news_can_only_be_waited_for_within_the_with() -> None:
+    stop = GracefulExit(notes=NOTES)
+    stop.wake()
+
+    with pytest.raises(ValueError, match="not entered"):
+        stop.wait_for_news(0)
+
+
+# --- the stop that never comes
 
 
 def test_never_stop_is_a_stop_token_that_is_never_requested() -> None:
