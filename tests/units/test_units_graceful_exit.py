@@ -297,16 +297,32 @@ def test_news_that_came_before_the_wait_is_not_waited_for(ask: str) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_another_thread_wakes_who_waits_for_news() -> None:
+@pytest.mark.parametrize("stops", [False, True])
+def test_another_thread_wakes_who_waits_for_news(stops: bool) -> None:
     with GracefulExit(STOPS) as stop:
-        timer = threading.Timer(0.05, stop.wake)
+        timer = threading.Timer(0.05, stop.request if stops else stop.wake)
         timer.start()
         began = time.monotonic()
         stop.wait_for_news(60)
 
-        assert not stop.requested
+        assert stop.requested is stops
 
     timer.join()
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("ask", ["note", "stop"])
+@pytest.mark.usefixtures("known_actions")
+def test_stop_and_notes_not_taken_stay_news(ask: str) -> None:
+    with GracefulExit(STOPS, notes=NOTES) as stop:
+        if ask == "note":
+            signal.raise_signal(signal.SIGHUP)
+        else:
+            stop.request()
+        began = time.monotonic()
+        stop.wait_for_news(60)
+        stop.wait_for_news(60)
+
     assert time.monotonic() - began < 30
 
 
