@@ -27,6 +27,7 @@ from pytimeparse.timeparse import timeparse
 from archiverd.errors import ConfigError, Problem
 from archiverd.policy.name_patterns import NamePatterns, compile_names
 from archiverd.policy.naming import printable
+from archiverd.policy.watching import Observer
 
 DEFAULT_FILE = Path("/etc/archiverd/archiverd.toml")
 DEFAULT = "default"
@@ -333,6 +334,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     preset: Preset = Preset.FAST
     max_height: Annotated[Annotated[Integer, _between(16, 8192), AfterValidator(_even)] | None, _OrNone] = None
 
+    observer: Observer = Observer.AUTO  # how the daemon notices new files
     order: Order = Order.OLDEST
     snapshot_window: Seconds = 1.0 * _MINUTE  # a snapshot belongs to its camera's nearest recording within this
     settle: Seconds = 1.0 * _MINUTE  # how long a file found by a scan must have been quiet

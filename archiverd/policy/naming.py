@@ -29,6 +29,8 @@ CANONICAL_STEM = r"(?:REO_)?(?P<camera>.+)_(?P<stamp>[0-9]{14})"
 _OWN_AT_TOP = frozenset({MARKER_NAME, ".archiverd", "archived", ".deleted"})
 _OWN_LOG = "archiver.log"
 
+_OWN_PREFIX = ".archiverd-"  # of all that archiverd itself puts beside footage
+
 _CLIP_ENDING = ".mp4"
 _SNAPSHOT_ENDING = ".jpg"
 _KEEP_ENDING = ".keep"
@@ -124,6 +126,13 @@ def is_snapshot_name(filename: str) -> bool:
 def is_keep_name(filename: str) -> bool:
     """Whether the file protects what has its stem, if anything has."""
     return filename[-5:].lower() == _KEEP_ENDING
+
+
+def may_matter(filename: str) -> bool:
+    """Whether a file of this name may be a clip, a snapshot or a `.keep`, wherever it stands, and is not ours."""
+    if filename.startswith(_OWN_PREFIX):
+        return False
+    return filename[-4:].lower() in _ENDINGS or is_keep_name(filename)
 
 
 def is_own_at_top(filename: str) -> bool:

@@ -46,7 +46,7 @@ CATALOG = "archiverd/storage/catalog.py"
 NO_DECISIONS = frozenset({"archiverd/policy/stop.py"})
 
 # What ends a thread may catch everything, to say so: "archiverd/module.py:function".
-THREAD_BOUNDARIES: frozenset[str] = frozenset({"archiverd/processor.py:process"})
+THREAD_BOUNDARIES: frozenset[str] = frozenset({"archiverd/processor.py:process", "archiverd/service/watcher.py:run"})
 
 
 @dataclass(frozen=True, slots=True)
