@@ -36,8 +36,17 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
+from archiverd.policy.problems import Course, Notice
 from archiverd.policy.rebuilding import KnownAgain
-from archiverd.storage.catalog_rows import read_recording, read_snapshot, reason_text, receipt_text
+from archiverd.storage.catalog_rows import (
+    problem_values,
+    read_course,
+    read_notice,
+    read_recording,
+    read_snapshot,
+    reason_text,
+    receipt_text,
+)
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
@@ -540,6 +549,30 @@ class Catalog:
         """Keep another word about the trees than before."""
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
+
+    def problems(self) -> tuple[list[Course], list[Notice]]:
+        """The problems that were told and not closed, and what of them is still to be handed on, in order.
+
+        What makes no sense there is left out: it is no reason to set a catalog aside.
+        """
+        with self._faults():
+            rows = self._connection.execute("SELECT * FROM problem ORDER BY since, kind, subject").fetchall()
+            later = self._connection.execute("SELECT * FROM notice ORDER BY id").fetchall()
+        courses, untold = map(read_course, rows), map(read_notice, later)
+        return [course for course in courses if course], [notice for notice in untold if notice]
+
+    def keep_problems(self, courses: Iterable[Course], untold: Iterable[Notice]) -> None:
+        """Keep these open problems, and these notices to be handed on, in place of those of before."""
+        open_now = [(*problem_values(course.problem), course.since, course.gone_at) for course in courses]
+        later = [(notice.change, *problem_values(notice.problem), notice.since, notice.at) for notice in untold]
+        with self._writing() as connection:
+            connection.execute("DELETE FROM problem")
+            connection.execute("DELETE FROM notice")
+            connection.executemany("INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?)", open_now)
+            connection.executemany(
+                "INSERT INTO notice (change, kind, subject, message, remedy, since, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                later,
+            )
 
     def note_hash(self, recording: Recording, sha256: str) -> None:
         """Note the SHA-256 of an archive of which none was known."""

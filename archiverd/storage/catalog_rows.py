@@ -25,6 +25,7 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
+from archiverd.policy.problems import Change, Course, Notice, Problem, ProblemKind
 from archiverd.policy.tree_path import is_below
 
 Row = Mapping[str, Any]  # Any: SQLite's own value types, by column name
@@ -97,3 +98,28 @@ def read_receipt(text: str) -> Receipt:
     values["checks"] = tuple(values["checks"])
     values["falls"] = tuple(values.get("falls", ()))
     return Receipt(**values)
+
+
+def read_course(row: Row) -> Course | None:
+    """A row of the table of problems: one that was told and not closed. None for a kind nobody knows."""
+    problem = _problem(row)
+    return None if problem is None else Course(problem, row["since"], is_open=True, gone_at=row["gone_at"])
+
+
+def read_notice(row: Row) -> Notice | None:
+    """A row of the table of what is to be handed on; None where that makes no sense."""
+    problem = _problem(row)
+    if problem is None or row["change"] not in set(Change):
+        return None
+    return Notice(Change(row["change"]), problem, row["since"], row["at"])
+
+
+def _problem(row: Row) -> Problem | None:
+    if row["kind"] not in set(ProblemKind):
+        return None
+    return Problem(ProblemKind(row["kind"]), row["subject"], row["message"], row["remedy"])
+
+
+def problem_values(problem: Problem) -> tuple[str, str, str, str]:
+    """A problem as its four columns hold it."""
+    return problem.kind, problem.subject, problem.message, problem.remedy

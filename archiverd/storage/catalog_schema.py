@@ -60,4 +60,20 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX recording_by_rung ON recording (rung) WHERE rung <> '';
     CREATE INDEX recording_by_fall ON recording (id) WHERE fell <> '';
     """,
+    # What is wrong now, and what is still to be handed on of it, so that a restart tells nothing twice.
+    """
+    CREATE TABLE problem (
+        kind TEXT NOT NULL, subject TEXT NOT NULL,
+        message TEXT NOT NULL, remedy TEXT NOT NULL,
+        since REAL NOT NULL, gone_at REAL,
+        PRIMARY KEY (kind, subject)
+    ) STRICT;
+    CREATE TABLE notice (
+        id INTEGER PRIMARY KEY,
+        change TEXT NOT NULL,
+        kind TEXT NOT NULL, subject TEXT NOT NULL,
+        message TEXT NOT NULL, remedy TEXT NOT NULL,
+        since REAL NOT NULL, at REAL NOT NULL
+    ) STRICT;
+    """,
 )

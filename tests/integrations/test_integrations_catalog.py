@@ -29,6 +29,7 @@ from archiverd.policy.model import (
     State,
     Tree,
 )
+from archiverd.policy.problems import Change, Course, Notice, Problem, ProblemKind
 from archiverd.storage.catalog import Catalog, ClaimLostError
 from archiverd.storage.catalog_rows import receipt_text
 from archiverd.storage.catalog_schema import FILE_NAME, MIGRATIONS
@@ -225,6 +226,29 @@ def test_open_of_an_older_catalog_knows_what_encoded_its_archives(
         connection.execute("UPDATE recording SET receipt = ?", (text,))
     with Catalog(path) as catalog:
         assert catalog.encoded() == expected
+
+
+PROBLEM = Problem(ProblemKind.QUIET, "T\udcfcr", "T\udcfcr is quiet", "Look at it")
+NOTICES = [Notice(change, PROBLEM, NOW, NOW + 1) for change in (Change.OPENED, Change.CLOSED, Change.OPENED)]
+
+
+def test_problems_are_known_to_the_next_who_opens_it_and_to_readers(path: Path) -> None:
+    of_the_first_schema(path)
+    courses = [Course(PROBLEM, NOW, is_open=True), Course(replace(PROBLEM, subject="b"), NOW + 1, True, NOW + 2)]
+    with Catalog(path) as catalog:
+        assert catalog.problems() == ([], [])
+        catalog.keep_problems([Course(PROBLEM, NOW - 1, is_open=True)], NOTICES[:1])
+        catalog.keep_problems(courses, NOTICES)
+    with Catalog.to_read(path) as catalog:
+        assert catalog.problems() == (courses, NOTICES)
+
+
+def test_a_problem_that_makes_no_sense_is_left_out(path: Path) -> None:
+    with Catalog(path) as catalog:
+        catalog.keep_problems([Course(PROBLEM, NOW, is_open=True)], NOTICES[:1])
+        catalog._connection.execute("UPDATE problem SET kind = 'quiex'")
+        catalog._connection.execute("UPDATE notice SET change = 'opened?'")
+        assert catalog.problems() == ([], [])
 
 
 def no_database(path: Path) -> None:
@@ -632,6 +656,7 @@ def test_step_from_a_state_the_row_is_not_in_is_refused_and_changes_nothing(
 CLAIM_ALL = """
 import sys
 from pathlib import Path
+from archiverd.policy.problems import Change, Course, Notice, Problem, ProblemKind
 from archiverd.storage.catalog import Catalog, ClaimLostError
 with Catalog(Path(sys.argv[1])) as catalog:
     rows = catalog.recordings()
