@@ -423,6 +423,35 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
         sync(directory, path)
 
 
+def write_over(path: Path, content: bytes, mode: int) -> None:
+    """Put a file of archiverd's own in place of the one of before. A reader sees one or the other, whole.
+
+    Not durable: for what is worth nothing after a power cut. Its directory is to be there.
+
+    Raises: OSError, ResourceError where it can't be written.
+    """
+    with environment_faults(path), paths.directory(path.parent) as directory:
+        fresh = f"{path.name}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(fresh, flags, mode, dir_fd=directory)
+        try:
+            try:
+                write_all(handle, content, 0)
+            finally:
+                os.close(handle)
+            os.replace(fresh, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(fresh, dir_fd=directory)
+            raise
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file of archiverd's own outside the trees, if it is there. Raises: OSError, ResourceError."""
+    with environment_faults(path), suppress(FileNotFoundError), paths.directory(path.parent) as directory:
+        os.unlink(path.name, dir_fd=directory)
+
+
 def _rename_to_free(directory: int, old: str, wanted: str) -> str:
     for number in range(1, _TAKEN_LIMIT):
         name = wanted if number == 1 else f"{wanted}~{number}"
