@@ -313,20 +313,21 @@ def discover(explain: Path | None, **options: Any) -> int:  # Any: option values
 @input_directory
 @everywhere
 def status(**options: Any) -> int:  # Any: option values by name, checked by Config
-    """Say how many recordings are where on their way, and what needs somebody to look.
+    """Say what is wrong, what the daemon does now, and how many recordings are where on their way.
 
     \b
     Example:
       archiverd status /camera
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
+    from archiverd.live import find_daemon
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop
 
     config = _load(options).config
     pipeline = Pipeline(config, NeverStop())
     with _catalog(config) as catalog:
-        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans())
+        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(), find_daemon(config.state_dir))
     if options["as_json"]:
         _print_json(report)
     else:

@@ -7,12 +7,12 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from archiverd import __version__
 from archiverd.errors import ResourceError
-from archiverd.policy.live import LIVE_NAME, Live, Phase, Task, from_text, to_text
+from archiverd.policy.live import LIVE_NAME, NO_DAEMON, Daemon, Live, Phase, Task, from_text, to_text
 from archiverd.policy.naming import printable
 from archiverd.storage.file_manager import remove_file, write_over
 
@@ -136,19 +136,11 @@ class LiveFile:
             remove_file(self._path)
 
 
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """The daemon as `status` finds it: `live` is what it said last, and None where it said nothing."""
-
-    running: bool
-    live: Live | None = None
-
-
 def find_daemon(state_dir: Path, proc: Path = _PROC) -> Daemon:
     """Whether a daemon works with this state directory, and what it does now. `proc` is for tests."""
     live = _read(state_dir / LIVE_NAME)
     if live is None:
-        return Daemon(running=False)
+        return NO_DAEMON
     return Daemon(_runs(live, proc), live)
 
 

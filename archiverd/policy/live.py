@@ -64,6 +64,17 @@ class Live:
         return {"format": _VERSION, **asdict(self)}
 
 
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The daemon as it is found from outside: `live` is what its file says, None where there is none."""
+
+    running: bool
+    live: Live | None = None
+
+
+NO_DAEMON = Daemon(running=False)
+
+
 def to_text(live: Live) -> str:
     """What the file holds: one line of ASCII."""
     return json.dumps(live.to_json(), ensure_ascii=True) + "\n"

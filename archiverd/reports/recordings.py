@@ -9,9 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from archiverd.policy.falling import STANDINGS, Footing, Standings, standings_json
+from archiverd.policy.live import NO_DAEMON, Daemon
 from archiverd.policy.model import Event, FoundFile, Receipt, Recording, Snapshot, State, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import FileKind, NotAClip, printable
+from archiverd.reports.daemon import daemon_json, daemon_lines, problem_lines, problems_json
 from archiverd.reports.runs import standing_lines
 from archiverd.reports.words import (
     LISTED,
@@ -88,9 +90,9 @@ def list_table(recordings: Iterable[Recording]) -> Table:
 
 
 def status_json(
-    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = ()
+    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = (), daemon: Daemon = NO_DAEMON
 ) -> JsonObject:  # fmt: skip
-    """Queue, totals, and what needs somebody to look.
+    """Problems, the daemon, queue, totals, and what needs somebody to look.
 
     `orphans` are the snapshots that stand in the source tree without a recording; None where that can't be seen.
     """
@@ -98,7 +100,10 @@ def status_json(
     troubled = catalog.recordings((State.QUARANTINED,))
     waiting = catalog.recordings((State.WAITING,))
     active = catalog.recordings((State.ACTIVE, State.PUBLISHING))
+    problems, _untold = catalog.problems()
     return {
+        "problems": problems_json(problems),
+        "daemon": daemon_json(daemon),
         "catalog": catalog.id,
         "roots": {tree: printable(path) for tree, path in roots.items()},
         "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
@@ -157,7 +162,9 @@ def _reason_json(row: Recording) -> JsonObject:
 def status_lines(status: JsonObject) -> list[str]:
     """The status, as text."""
     archived = status["archived"]
-    lines = [f"{tree:8} {path}" for tree, path in status["roots"].items()]
+    lines = problem_lines(status["problems"], running=status["daemon"]["running"])
+    lines += daemon_lines(status["daemon"])
+    lines += [f"{tree:8} {path}" for tree, path in status["roots"].items()]
     lines += [f"{state:12} {n['recordings']:6}  {size_text(n['bytes'])}" for state, n in status["states"].items()]
     lines.append(
         f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "

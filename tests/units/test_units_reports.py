@@ -21,6 +21,7 @@ from archiverd.policy.admission import Patience
 from archiverd.policy.explanation import Answer, Explanation, Mark, Step
 from archiverd.policy.falling import STANDINGS as WORD
 from archiverd.policy.falling import Breaker, Footing, Standing, Standings
+from archiverd.policy.live import Daemon, Live, Phase, Task
 from archiverd.policy.model import (
     ArchiveKind,
     Discovery,
@@ -36,6 +37,7 @@ from archiverd.policy.model import (
 from archiverd.policy.name_patterns import CANONICAL
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Orphan, RunPlan, plan_run
+from archiverd.policy.problems import Course, Problem, ProblemKind
 from archiverd.policy.rungs import Kind, Rung
 from archiverd.storage.catalog import Catalog
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, receipt, recording, snapshot_of
@@ -560,6 +562,7 @@ def test_status_of_a_new_catalog(catalog: Catalog) -> None:
     assert status["roots"] == {Tree.SOURCE: "/camera", Tree.ARCHIVE: "/archive", Tree.TRASH: f"/{SHOWN}"}
     assert (status["catalog"], status["waiting"], status["quarantined"]) == (catalog.id, [], [])
     assert reports.status_lines(status) == [
+        "Daemon: not running",
         "source   /camera",
         "archive  /archive",
         rf"trash    /{SHOWN}",
@@ -573,8 +576,8 @@ def test_status_counts_and_names_what_waits_and_what_is_quarantined(catalog: Cat
     catalog.quarantine(catalog.claim(bad, "ab12", NOW), HOSTILE_REASON, NOW)
     lines = reports.status_lines(reports.status_json(catalog, ROOTS))
     assert_harmless(lines)
-    assert set(lines[3:5]) == {"waiting           1  1000 B", "quarantined       1  2.0 KiB"}
-    assert lines[5:] == [
+    assert set(lines[4:6]) == {"waiting           1  1000 B", "quarantined       1  2.0 KiB"}
+    assert lines[6:] == [
         "Archived: 0, 0 B as 0 B (-)",
         "Waiting:",
         f"  {PATH}: new",
@@ -593,14 +596,53 @@ def test_status_tells_what_is_worked_on_from_what_waits(catalog: Catalog) -> Non
 def test_status_names_ten_and_counts_the_rest() -> None:
     rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
     lines = reports.status_lines(
-        {"roots": {}, "states": {}, "active": [], "waiting": rows, "quarantined": rows[:10], "orphans": None,
+        {"problems": [], "daemon": {"running": False, "died": False}, "roots": {}, "states": {},
+         "active": [], "waiting": rows, "quarantined": rows[:10], "orphans": None,
          "encoding": {"archives": {}, "fell": {"recordings": 0, "latest": []}, "rungs": []},
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
     )  # fmt: skip
-    assert lines[0] == "Archived: 3, 4.0 KiB as 1.0 KiB (25 %)"
-    assert lines[1:3] == ["Waiting:", "  0.mp4: new"]
-    assert lines[11:14] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
+    assert lines[1] == "Archived: 3, 4.0 KiB as 1.0 KiB (25 %)"
+    assert lines[2:4] == ["Waiting:", "  0.mp4: new"]
+    assert lines[12:15] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
     assert lines[-2:] == ["  9.mp4: new", "The source tree can't be looked at now."]
+
+
+FULL = Problem(ProblemKind.DISK, "/camera", f"{HOSTILE} is full", "Make room")
+BUSY = Live(
+    7, 1, "1.0", NOW, Phase.WORKING, task=Task("a.mp4", 5, NOW + 1, "front", 9.0, "transcoding", 0.42, 3.1), waiting=3,
+    unread=2, watching="by events", scanned_at=NOW + 2, last="b.mp4: archived",
+)  # fmt: skip
+
+
+def test_status_tells_first_what_is_wrong_and_then_what_the_daemon_does(catalog: Catalog) -> None:
+    catalog.keep_problems([Course(FULL, NOW, is_open=True)], ())
+    status = reports.status_json(catalog, ROOTS, daemon=Daemon(running=True, live=BUSY))
+    lines = reports.status_lines(status)
+    assert_harmless(lines)
+    later = reports.time_text(NOW + 2)
+    assert lines[:7] == [
+        "Problems:",
+        f"  {SHOWN} is full (since {reports.time_text(NOW)})",
+        "    Make room",
+        f"Daemon: running since {reports.time_text(NOW)} as process 7, transcoding front 42 %, 3 waiting",
+        f"  a.mp4, begun {reports.time_text(NOW + 1)}, at 3.1x",
+        f"  new files are found by events, 2 seen and not looked at yet, everything was looked through {later}",
+        "  last: b.mp4: archived",
+    ]
+    assert through_json(status["problems"]) == [
+        {"kind": "disk", "subject": "/camera", "message": f"{SHOWN} is full", "remedy": "Make room", "since": NOW}
+    ]
+    told = status["daemon"]
+    assert (told["running"], told["pid"], told["task"]["camera"], told["waiting"]) == (True, 7, "front", 3)
+
+
+def test_status_tells_of_a_daemon_that_died_and_that_problems_are_of_its_time(catalog: Catalog) -> None:
+    catalog.keep_problems([Course(FULL, NOW, is_open=True)], ())
+    status = reports.status_json(catalog, ROOTS, daemon=Daemon(running=False, live=BUSY))
+    lines = reports.status_lines(status)
+    assert lines[0] == "Problems when the daemon ran last:"
+    assert lines[3] == "Daemon: not running; the last one was killed, or lost its power"
+    assert status["daemon"] == {"running": False, "died": True}
 
 
 def test_status_tells_of_snapshots_without_a_recording(catalog: Catalog) -> None:
