@@ -7,8 +7,8 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, redirect_stdout, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -469,10 +469,14 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     Example:
       archiverd unprotect /camera/2026/11/23/REO_front_20261123081500.mp4
     """  # noqa: D301  (click wants the character \b, not the letters)
+    import time
+
     from archiverd import owner
 
     config = _load_for(paths, options)
-    return _answer(owner.unprotect(_files(config), config.patterns, _places(config, paths)), options)
+    places = _places(config, paths)
+    with _catalog_to_tell(config) as catalog:
+        return _answer(owner.unprotect(_files(config), config.patterns, places, catalog, time.time()), options)
 
 
 @cli.command()
@@ -491,18 +495,20 @@ def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # 
     import time
 
     from archiverd import owner
+    from archiverd.live import find_daemon
     from archiverd.storage.catalog import Catalog
 
     if bool(paths) == everything:
         raise UsageError("name recordings, or give --all", advice="`archiverd list --state quarantined` names them")
     config = _load_for(paths, options)
+    when = owner.AT_ONCE if find_daemon(config.state_dir).running else owner.NEXT_RUN
     with Catalog(_catalog_path(config)) as catalog:
         if everything:
-            answers = owner.retry_all(catalog, time.time())
+            answers = owner.retry_all(catalog, time.time(), when)
             if not answers and not options["as_json"]:
                 click.echo("Nothing is quarantined.")
             return _answer(answers, options)
-        return _answer(owner.retry(catalog, [path for _, path in _places(config, paths)], time.time()), options)
+        return _answer(owner.retry(catalog, [path for _, path in _places(config, paths)], time.time(), when), options)
 
 
 def _load_for(paths: Iterable[Path], options: Options) -> Config:
@@ -560,6 +566,20 @@ def _catalog(config: Config) -> AbstractContextManager[Catalog]:
     from archiverd.storage.catalog import Catalog
 
     return Catalog.to_read(_catalog_path(config))
+
+
+@contextmanager
+def _catalog_to_tell(config: Config) -> Iterator[Catalog | None]:
+    """The catalog, to leave word in; None where there is none that this user can use."""
+    from archiverd.storage.catalog import Catalog, CatalogLostError
+    from archiverd.storage.catalog_schema import FILE_NAME
+
+    path = config.state_dir / FILE_NAME
+    with ExitStack() as stack:
+        catalog = None
+        with suppress(CatalogLostError):
+            catalog = stack.enter_context(Catalog(path)) if path.exists() else None
+        yield catalog
 
 
 def _catalog_path(config: Config) -> Path:

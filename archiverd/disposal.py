@@ -18,6 +18,8 @@ from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)
 
+_PROTECTED_S = 86_400.0  # before it is asked again whether a `.keep` still stands; `unprotect` asks at once
+
 
 class Disposer:
     """Disposes of sources. Every step can be cut short by a death and is taken up again by the next start."""
@@ -50,7 +52,7 @@ class Disposer:
         """Leave a source whose `.keep` was seen, also at the last moment, where it is."""
         self._put_back(recording)
         now = self._bench.clock()
-        self._bench.catalog.hold(recording, "protected by its .keep file", now, now)
+        self._bench.catalog.hold(recording, "protected by its .keep file", now + _PROTECTED_S, now)
         return outcome(recording, Result.KEPT if result is Result.DISPOSED else result, "source is protected")
 
     def _is_protected(self, recording: Recording, receipt: Receipt) -> bool:

@@ -18,6 +18,9 @@ from archiverd.storage.file_manager import FileManager
 
 Place = tuple[Tree, PurePosixPath]
 
+NEXT_RUN = "by the next run"
+AT_ONCE = "now, by the daemon"
+
 _CAN_BE_TRIED = (State.QUARANTINED, State.WAITING)
 
 
@@ -35,9 +38,19 @@ def protect(files: FileManager, names: NamePatterns, places: Iterable[Place]) ->
     return [_change(files.protect, names, place, "protected", "was protected already") for place in places]
 
 
-def unprotect(files: FileManager, names: NamePatterns, places: Iterable[Place]) -> list[Answer]:
-    """Take the `.keep` beside each clip away. `names` are the source tree's."""
-    return [_change(files.unprotect, names, place, "protected no more", "was not protected") for place in places]
+def unprotect(
+    files: FileManager, names: NamePatterns, places: Iterable[Place], catalog: Catalog | None, now: float
+) -> list[Answer]:  # fmt: skip
+    """Take the `.keep` beside each clip away, and have what was kept let go of. `names` are the source tree's.
+
+    Without a catalog that is found out by the next look at the trees.
+    """
+    answers = []
+    for tree, path in places:
+        answers.append(_change(files.unprotect, names, (tree, path), "protected no more", "was not protected"))
+        if catalog is not None and tree is Tree.SOURCE and not answers[-1].refused:
+            catalog.release(path, now)
+    return answers
 
 
 def _change(
@@ -52,25 +65,25 @@ def _change(
         return Answer(path, f"can't be {changed}: {error.strerror}", refused=True)
 
 
-def retry(catalog: Catalog, paths: Iterable[PurePosixPath], now: float) -> list[Answer]:
-    """Have the recordings of these source paths tried again."""
+def retry(catalog: Catalog, paths: Iterable[PurePosixPath], now: float, when: str = NEXT_RUN) -> list[Answer]:
+    """Have the recordings of these source paths tried again; `when` says in words when that will be."""
     answers = []
     for path in paths:
         rows = [row for row in catalog.at_path(path) if row.path == path and row.state in _CAN_BE_TRIED]
-        answers += [_retry(catalog, row, now) for row in rows] or [
+        answers += [_retry(catalog, row, now, when) for row in rows] or [
             Answer(path, "neither waits nor is quarantined", refused=True)
         ]
     return answers
 
 
-def retry_all(catalog: Catalog, now: float) -> list[Answer]:
+def retry_all(catalog: Catalog, now: float, when: str = NEXT_RUN) -> list[Answer]:
     """Have everything that is quarantined tried again."""
-    return [_retry(catalog, row, now) for row in catalog.recordings((State.QUARANTINED,))]
+    return [_retry(catalog, row, now, when) for row in catalog.recordings((State.QUARANTINED,))]
 
 
-def _retry(catalog: Catalog, row: Recording, now: float) -> Answer:
+def _retry(catalog: Catalog, row: Recording, now: float, when: str) -> Answer:
     try:
         catalog.retry(row, now)
     except ClaimLostError:
         return Answer(row.path, "is being worked on by now", refused=True)
-    return Answer(row.path, "is tried again by the next run")
+    return Answer(row.path, f"is tried again {when}")

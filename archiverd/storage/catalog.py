@@ -88,6 +88,7 @@ class Catalog:
         self.id = ""
         self._read_only = read_only
         self._new_id = new_id
+        self._version_seen = -1
 
     def __enter__(self) -> Self:
         with self._faults():
@@ -364,7 +365,9 @@ class Catalog:
         """
         with self._writing():
             if recording.state is State.ARCHIVED:
-                self._move(recording, State.ARCHIVED, recording.reason, now, from_=State.ARCHIVED, job=job)
+                self._move(
+                    recording, State.ARCHIVED, recording.reason, now, from_=State.ARCHIVED, logged=False, job=job
+                )
             else:
                 self._move(recording, State.ACTIVE, "claimed", now, from_=State.WAITING, job=job)
             return self._load(recording.id)
@@ -428,10 +431,21 @@ class Catalog:
 
     def hold(self, recording: Recording, reason: str, not_before: float, now: float) -> Recording:
         """Leave an archived recording archived: its source can't be let go of now, and why."""
+        again = reason == recording.reason  # what is held each day anew needs no line for each
         with self._writing():
             # The job stays: should a `.gone` file still stand, its name is what leads back to this recording.
-            self._move(recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, not_before=not_before)
+            self._move(
+                recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, logged=not again, not_before=not_before
+            )
             return self._load(recording.id)
+
+    def release(self, path: PurePosixPath, now: float) -> None:
+        """Have what is archived of a source path, and was held, let go of as soon as may be."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE recording SET not_before = ? WHERE path = ? AND state = ? AND not_before > ?",
+                (now, os.fsencode(path), State.ARCHIVED, now),
+            )
 
     def take_up_again(self, recording: Recording, reason: str, now: float) -> Recording:
         """Take a finished recording back to ARCHIVED, for there is something of it to dispose of again."""
@@ -484,7 +498,15 @@ class Catalog:
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, disposed_to)
 
     def _move(
-        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, **columns: Any
+        self,
+        recording: Recording,
+        state: State,
+        reason: str,
+        now: float,
+        *,
+        from_: State,
+        logged: bool = True,
+        **columns: Any,
     ) -> None:  # Any: SQLite's own value types, by column name
         """One conditional update, and its line of history.
 
@@ -497,7 +519,8 @@ class Catalog:
         ).rowcount
         if changed != 1:
             raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
-        self._log(recording.id, state, reason, now)
+        if logged:
+            self._log(recording.id, state, reason, now)
 
     def _set(self, identity: int, state: State, reason: str, now: float) -> None:
         self._connection.execute(
@@ -513,6 +536,13 @@ class Catalog:
         )
 
     # -- questions ----------------------------------------------------------------------------------------
+
+    def changed(self) -> bool:
+        """Whether somebody else has committed something since this was asked last; True when asked first. Cheap."""
+        with self._faults():
+            version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        before, self._version_seen = self._version_seen, version
+        return version != before
 
     def recordings(self, states: Iterable[State] = tuple(State)) -> list[Recording]:
         """All recordings in these states, oldest first, with their snapshots."""

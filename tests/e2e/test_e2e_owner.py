@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from archiverd.cli import run_command_line
 from archiverd.errors import StartupError
 from archiverd.policy.model import State
 from archiverd.policy.outcome import Result
+from archiverd.storage.catalog_schema import FILE_NAME
 from tests.e2e.invariants import assert_all_archived
 from tests.e2e.rig import Rig, at, results
 
@@ -39,8 +41,10 @@ def test_protected_recording_is_archived_and_stays_until_it_is_let_go(
     ]
     rig.run_inside()
     assert source.is_file()
+    assert rig.row(upload).not_before > time.time() + 80_000
 
     assert ask(rig, "unprotect", source) == 0
+    assert rig.row(upload).not_before <= time.time()
     assert ask(rig, "unprotect", source) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{upload.path}: protected no more",
@@ -48,6 +52,15 @@ def test_protected_recording_is_archived_and_stays_until_it_is_let_go(
     ]
     rig.run_inside()
     assert_all_archived(rig)
+
+
+def test_recording_is_let_go_without_a_catalog_to_tell(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    upload = rig.upload("a")
+    source = rig.camera / upload.path
+    assert ask(rig, "protect", source) == 0
+    assert ask(rig, "unprotect", source) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{upload.path}: protected no more"
+    assert not (rig.state / FILE_NAME).exists()
 
 
 @pytest.mark.parametrize("deleting", [False, True])
