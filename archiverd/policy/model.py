@@ -113,6 +113,48 @@ class Discovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """What one directory of a tree holds; `path` is `.` for the root."""
+
+    path: PurePosixPath
+    modified_ns: int  # when something was last made, renamed or removed in it
+    clips: tuple[FoundFile, ...]
+    snapshots: tuple[FoundFile, ...]
+    protected: frozenset[PurePosixPath]  # those of the clips that a `.keep` stands beside
+    below: tuple[str, ...]  # the directories in it that recordings may stand in or below, sorted
+    complete: bool  # all of it could be seen: what is not here is not there
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What stands at paths that were asked about, and in directories that were."""
+
+    clips: tuple[FoundFile, ...] = ()
+    snapshots: tuple[FoundFile, ...] = ()
+    missing: tuple[
+        PurePosixPath, ...
+    ] = ()  # clips and snapshots that do not stand there; what can't be seen is no more
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What the catalog knows of one content of a file of a directory."""
+
+    name: str  # of the file
+    fingerprint: Fingerprint
+    state: State
+    not_before: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalog knows of the files directly in one directory."""
+
+    clips: tuple[KnownFile, ...] = ()
+    snapshots: frozenset[tuple[str, Fingerprint]] = frozenset()  # names, of those that are to go with their recording
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A snapshot as the catalog knows it; `id` names it there, and in its `.gone`."""
 

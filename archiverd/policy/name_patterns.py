@@ -17,6 +17,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -101,6 +102,19 @@ class _Fit:
             return Misfit(self.pattern, self.depth, wanted.pattern, "belongs to no real date")
         return _Fit(self.pattern, self.depth + 1, cameras, times)
 
+    def may_hold(self, first: str, last: str) -> bool:
+        """Whether what the directories say of the time leaves room for a stamp from `first` to `last`."""
+        said = dict(self.times)
+        if _STAMP in said:
+            digits = said[_STAMP].translate(_SEPARATORS)
+            return first <= digits <= last
+        known = ""
+        for parts, whole, length in ((_DATE, "date", 8), (_TIME, "time", 14)):
+            known += said.get(whole, "").translate(_SEPARATORS) or "".join(_leading(said, parts))
+            if len(known) < length:
+                break
+        return first[: len(known)] <= known <= last[: len(known)]
+
     def read(self, stem: str, copy: int) -> ClipName | NotAClip | None:
         """What the stem of a file in this directory says; None where it does not fit."""
         match = self.pattern.stem.fullmatch(stem) if len(stem) <= NAME_MAX_BYTES else None
@@ -136,6 +150,14 @@ class Folder:
     def holds_directories(self) -> bool:
         """Whether recordings may stand further down."""
         return len(self._holding) < len(self._fits)
+
+    def may_hold(self, first: datetime, last: datetime) -> bool:
+        """Whether its own time, as far as its path says it, leaves room for a moment from `first` to `last`.
+
+        A camera may put what it records across midnight with the day it was sent: this is where a moment belongs.
+        """
+        stamps = [moment.isoformat(timespec="seconds").translate(_SEPARATORS) for moment in (first, last)]
+        return any(fit.may_hold(*stamps) for fit in self._fits)
 
     def enter(self, name: str) -> Folder | None:
         """The directory `name` in this one; None where no recordings can stand in or below it."""
@@ -328,6 +350,14 @@ def _said(match: re.Match[str], cameras: tuple[str, ...], times: _Times) -> tupl
     said = {name: value for name, value in match.groupdict().items() if value}
     camera = said.pop(_CAMERA, "")
     return (*cameras, camera) if camera else cameras, (*times, *said.items())
+
+
+def _leading(said: Mapping[str, str], parts: Sequence[str]) -> Iterator[str]:
+    """The parts that are known, up to the first that is not."""
+    for part in parts:
+        if part not in said:
+            return
+        yield said[part].zfill(2)
 
 
 def _stamp(times: _Times, default: Mapping[str, str]) -> str:

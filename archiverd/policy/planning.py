@@ -198,7 +198,7 @@ def _plan_late_snapshots(
 
     Only after an hour, for the clip a snapshot really belongs to may still be uploading.
     """
-    wait_s = max(manner.patience.settle_s, _LATE_AFTER_S)
+    wait_s = follows_after_s(manner.patience.settle_s)
     none = f"a recording of its camera within {manner.snapshot_window_s:.0f} s of it"
     orphans = [(snapshot, none) for snapshot in discovery.orphans]
     items = []
@@ -210,6 +210,11 @@ def _plan_late_snapshots(
         orphans += [(snapshot, waiting) for snapshot in snapshots if snapshot not in settled]
     orphans.sort(key=lambda orphan: (orphan[0].name.taken_at, orphan[0].path))
     return items, tuple(Orphan(orphan.path, now - max(0.0, _age_s(orphan, now)), why) for orphan, why in orphans)
+
+
+def follows_after_s(settle_s: float) -> float:
+    """How old a snapshot must be to follow a recording that was let go of: a nearer one may still be uploading."""
+    return max(settle_s, _LATE_AFTER_S)
 
 
 def _age_s(file: FoundFile, now: float) -> float:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ from archiverd.policy.model import (
     Fingerprint,
     FoundFile,
     FoundRecording,
+    Known,
     Place,
     Receipt,
     Recording,
@@ -39,9 +41,8 @@ from archiverd.policy.model import (
 from archiverd.policy.problems import Course, Notice
 from archiverd.policy.rebuilding import KnownAgain
 from archiverd.storage.catalog_rows import (
-    problem_values,
-    read_course,
-    read_notice,
+    read_fingerprint,
+    read_known_file,
     read_recording,
     read_snapshot,
     reason_text,
@@ -561,6 +562,55 @@ class Catalog:
             " OR id IN (SELECT recording FROM snapshot WHERE path = ? OR disposed_to = ?) ORDER BY id",
             (name, name, name, name, name),
         )
+
+    def known_in(self, directory: PurePosixPath, *, unfinished: bool = False) -> Known:
+        """What is known of the files that stand, or stood, directly in one directory of the source tree.
+
+        `unfinished` leaves out the clips that are done with or gone, of which an empty directory may have had many.
+        Snapshots are those that are to go with a clip that is neither.
+        """
+        above = os.fsencode(directory) + b"/" if directory.parts else b""
+        where = "instr(substr({0}, ?), x'2f') = 0" + (" AND {0} >= ? AND {0} < ?" if above else "")
+        # In the order of bytes "0" follows on "/".
+        values = (len(above) + 1, *((above, above[:-1] + b"0") if above else ()))
+        finished = (State.DONE, State.GONE)
+        with self._faults():
+            clips = self._connection.execute(
+                "SELECT path, ino, size, mtime_ns, state, not_before FROM recording WHERE"  # noqa: S608  (this function's own words)
+                f" {where.format('path')} AND NOT (? AND state IN (?, ?))",
+                (*values, unfinished, *finished),
+            ).fetchall()
+            snapshots = self._connection.execute(
+                "SELECT snapshot.path, snapshot.ino, snapshot.size, snapshot.mtime_ns"  # noqa: S608  (as above)
+                " FROM snapshot JOIN recording ON recording.id = snapshot.recording"
+                f" WHERE {where.format('snapshot.path')} AND disposed = 0 AND state NOT IN (?, ?)",
+                (*values, *finished),
+            ).fetchall()
+        with self._making_sense():
+            return Known(
+                tuple(read_known_file(row, len(above)) for row in clips),
+                frozenset((os.fsdecode(row["path"][len(above) :]), read_fingerprint(row)) for row in snapshots),
+            )
+
+    def unfinished_directories(self) -> list[PurePosixPath]:
+        """The directories of the source tree with recordings that are neither done with nor gone, sorted."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT path FROM recording WHERE state NOT IN (?, ?)", (State.DONE, State.GONE)
+            )
+            above = {os.path.dirname(row["path"]) for row in rows}
+        return sorted(PurePosixPath(os.fsdecode(path)) for path in above)
+
+    def done_between(self, first: datetime, last: datetime) -> list[FoundFile]:
+        """The clips that are archived and let go of and were taken from `first` to `last`, as they were found."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT * FROM recording WHERE state = ? AND taken_at BETWEEN ? AND ? ORDER BY taken_at, id",
+                (State.DONE, first.isoformat(), last.isoformat()),
+            ).fetchall()
+        with self._making_sense():
+            recordings = [read_recording(row, ()) for row in rows]
+        return [FoundFile(recording.path, recording.fingerprint, recording.name) for recording in recordings]
 
     def remember(self, key: str, value: str) -> str:
         """Keep a word about the trees the first time it is told; what is kept is returned from then on."""

@@ -18,6 +18,7 @@ from archiverd.policy.model import (
     ArchiveKind,
     ClipName,
     Fingerprint,
+    KnownFile,
     Place,
     Receipt,
     Recording,
@@ -36,7 +37,7 @@ def read_recording(row: Row, snapshots: Iterable[Snapshot]) -> Recording:
     return Recording(
         id=row["id"],
         path=read_path(row["path"]),
-        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+        fingerprint=read_fingerprint(row),
         name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
         state=State(row["state"]),
         reason=row["reason"],
@@ -60,10 +61,21 @@ def read_snapshot(row: Row) -> Snapshot:
     return Snapshot(
         id=row["id"],
         path=read_path(row["path"]),
-        fingerprint=Fingerprint(row["ino"], row["size"], row["mtime_ns"]),
+        fingerprint=read_fingerprint(row),
         disposed_to=None if went_to is None else Place(Tree(row["disposed_in"]), went_to),
         disposed=bool(row["disposed"]),
     )
+
+
+def read_known_file(row: Row, skip: int) -> KnownFile:
+    """What is known of one content of a file; the first `skip` bytes of its path are those of its directory."""
+    name = os.fsdecode(row["path"][skip:])
+    return KnownFile(name, read_fingerprint(row), State(row["state"]), row["not_before"])
+
+
+def read_fingerprint(row: Row) -> Fingerprint:
+    """The fingerprint in a row."""
+    return Fingerprint(row["ino"], row["size"], row["mtime_ns"])
 
 
 def reason_text(reason: str) -> str:

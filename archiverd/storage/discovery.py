@@ -12,14 +12,14 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from operator import attrgetter, itemgetter
 from pathlib import Path, PurePosixPath
 
 from archiverd.errors import StartupError
-from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording
+from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Listing, Sighting
 from archiverd.policy.name_patterns import CANONICAL, Folder, NamePatterns
 from archiverd.policy.naming import (
     FileKind,
@@ -32,7 +32,7 @@ from archiverd.policy.naming import (
     kind_of,
     printable,
 )
-from archiverd.policy.pairing import pair
+from archiverd.policy.pairing import Near, Pairing, pair, pair_asked
 from archiverd.storage.paths import directory, open_directory
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ _TOP = PurePosixPath()
 
 _Identity = tuple[int, int]  # st_dev, st_ino; compared only within one walk
 _Below = tuple[str, Folder]  # a directory to go down to, by its name
+_Place = tuple[int, Folder]  # an open directory
 _Read = Callable[[PurePosixPath, int, Folder], list[_Below]]  # what is done with each directory, by its open handle
 
 
@@ -93,7 +94,7 @@ class FileDiscovery:
         Raises: StartupError where the root itself cannot be opened and listed.
         """
         now = self._now()
-        with _collector_paused(), self._walk() as (walk, root):
+        with _collector_paused(), self._walk(None) as (walk, root):
             content = _Content(walk)
             walk.go_down(_TOP, root, self._names.root, content.read)
             content.clips.sort(key=attrgetter("name.taken_at", "path"))
@@ -115,14 +116,99 @@ class FileDiscovery:
 
         Raises: StartupError where the root itself cannot be opened and listed.
         """
-        with self._walk() as (walk, root):
+        with self._walk(None) as (walk, root):
             content = _Content(walk)
             walk.go_down(_TOP, root, self._names.root, content.read_leftovers)
         return tuple(sorted(content.leftovers))
 
+    def listing(self, where: PurePosixPath) -> Listing | None:
+        """What stands directly in one directory; None where there is none.
+
+        One that can't be looked into, or in which no recordings can stand, is not `complete`. Holds nothing open
+        afterwards: the disk may be unmounted between two of these.
+
+        Raises: StartupError where the root itself cannot be opened and listed.
+        """
+        with _collector_paused(), self._walk({where}) as (walk, root), walk.reached(root, where, self._names) as place:
+            if place is None:
+                return None if walk.is_gone(where) else Listing(where, 0, (), (), frozenset(), (), complete=False)
+            handle, folder = place
+            modified_ns = os.fstat(handle).st_mtime_ns  # before it is read: what comes meanwhile changes it
+            content = _Content(walk)
+            below = content.read(where, handle, folder)
+        incomplete = any(walk.ignored[reason] for reason in _HIDING)
+        return Listing(
+            where,
+            modified_ns,
+            tuple(content.clips),
+            tuple(content.snapshots),
+            frozenset(clip.path for clip in content.clips if content.is_protected(clip.path)),
+            tuple(sorted(name for name, _ in below)),
+            complete=not incomplete,
+        )
+
+    def modified_ns(self, where: PurePosixPath) -> int | None:
+        """When something was last made, renamed or removed in a directory; None where there is none.
+
+        0 for one that can't be looked into, or in which no recordings can stand.
+
+        Raises: StartupError where the root itself cannot be opened and listed.
+        """
+        with self._walk(set()) as (walk, root), walk.reached(root, where, self._names) as place:
+            if place is None:
+                return None if walk.is_gone(where) else 0
+            return os.fstat(place[0]).st_mtime_ns
+
+    def look(self, paths: Iterable[PurePosixPath], directories: Iterable[PurePosixPath] = ()) -> Sighting:
+        """What stands at these paths of clips and snapshots, and all that stands in and below these directories.
+
+        What is another thing than a regular file, or reached through a symlink, does not stand there.
+
+        Raises: StartupError where the root itself cannot be opened and listed.
+        """
+        wanted: dict[PurePosixPath, set[str]] = {}
+        for path in paths:
+            wanted.setdefault(path.parent, set()).add(path.name)
+        with _collector_paused(), self._walk(set()) as (walk, root):
+            content = _Content(walk)
+            for where in _uppermost(directories):
+                content.read_below(root, where, self._names)
+            seen = {file.path for file in (*content.clips, *content.snapshots)}
+            missing = []
+            for where, filenames in wanted.items():
+                others = sorted(filename for filename in filenames if where / filename not in seen)
+                missing += content.look(root, where, self._names, others)
+        return Sighting(tuple(content.clips), tuple(content.snapshots), tuple(missing))
+
+    def pairs(self, asked: Sequence[FoundFile], done: Sequence[FoundFile] = ()) -> Pairing:
+        """Which of the snapshots that stand in the tree belong to the clips asked about, and to whom those asked about.
+
+        `done` are clips that went before, which a snapshot may belong to as well: those of the same moments suffice.
+        Reads the directories whose paths leave room for these moments, and those of the files themselves.
+
+        Raises: StartupError where the root itself cannot be opened and listed.
+        """
+        near = Near(asked, self._snapshot_window_s)
+        own = {above for file in asked for above in (file.path.parent, *file.path.parent.parents)}
+        with _collector_paused(), self._walk(set()) as (walk, root):
+            content = _Content(walk, near)
+
+            def read(where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
+                below = content.read(where, handle, folder)
+                return [(name, deeper) for name, deeper in below if where / name in own or _may_hold(deeper, near)]
+
+            walk.go_down(_TOP, root, self._names.root, read)
+        standing = {clip.path for clip in content.clips}
+        clips = [*content.clips, *(clip for clip in done if clip.path not in standing)]
+        return pair_asked(asked, clips, content.snapshots, self._snapshot_window_s)
+
     @contextmanager
-    def _walk(self) -> Iterator[tuple[_Walk, int]]:
-        """A walk, and the open root to begin it at."""
+    def _walk(self, within: set[PurePosixPath] | None) -> Iterator[tuple[_Walk, int]]:
+        """A walk, and the open root to begin it at.
+
+        What can't be read is told again only when it could be read meanwhile; `within` are the directories the walk
+        reads, None for a walk over all of them.
+        """
         walk = _Walk(self._root, _identities(self._exclude), self._warned)
         with ExitStack() as stack:
             try:
@@ -134,14 +220,16 @@ class FileDiscovery:
                     advice="Check that it exists, is mounted, and may be read and searched by this user",
                 ) from error
             yield walk, root
-        self._warned = frozenset(walk.unreadable)
+        kept = frozenset() if within is None else self._warned - within
+        self._warned = kept | walk.unreadable
 
 
 class _Content:
     """What the directories hold, gathered one by one."""
 
-    def __init__(self, walk: _Walk) -> None:
+    def __init__(self, walk: _Walk, near: Near | None = None) -> None:
         self._walk = walk
+        self._near = near  # of other files the names suffice
         self.clips: list[FoundFile] = []
         self.snapshots: list[FoundFile] = []
         self.leftovers: list[PurePosixPath] = []
@@ -159,15 +247,48 @@ class _Content:
             if isinstance(name, NotAClip):
                 below += self._take_other(where, entry, folder, name)
                 continue
+            if self._near is not None and not self._near.holds(name):
+                continue
             status = self._walk.status(where, entry)
             if status is None:
                 continue
             if not stat.S_ISREG(status.st_mode):
                 self._walk.ignored[_reason_by_type(status.st_mode)] += 1
                 continue
-            file = FoundFile(where / filename, Fingerprint.of(status), name)
-            (self.snapshots if is_snapshot_name(filename) else self.clips).append(file)
+            self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name))
         return below
+
+    def read_below(self, root: int, where: PurePosixPath, names: NamePatterns) -> None:
+        """Read one directory, if it is there, and all below it."""
+        with self._walk.reached(root, where, names) as place:
+            if place is not None:
+                self._walk.go_down(where, *place, self.read)
+
+    def look(
+        self, root: int, where: PurePosixPath, names: NamePatterns, filenames: Iterable[str]
+    ) -> list[PurePosixPath]:
+        """Take the clips and snapshots of these names in one directory; returns those that do not stand there."""
+        with self._walk.reached(root, where, names) as place:
+            if place is not None:
+                return [where / filename for filename in filenames if self._is_missing(where, filename, *place)]
+            return [where / filename for filename in filenames] if self._walk.is_gone(where) else []
+
+    def _is_missing(self, where: PurePosixPath, filename: str, handle: int, folder: Folder) -> bool:
+        """Whether a clip or snapshot does not stand there; taken where it does."""
+        name = folder.parse(filename)
+        if isinstance(name, NotAClip) or (not where.parts and is_own_at_top(filename)):
+            return False
+        try:
+            status = os.stat(filename, dir_fd=handle, follow_symlinks=False)
+        except OSError as error:
+            return self._walk.has_vanished(where, filename, error)
+        if not stat.S_ISREG(status.st_mode):
+            return True
+        self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name))
+        return False
+
+    def _add(self, filename: str, file: FoundFile) -> None:
+        (self.snapshots if is_snapshot_name(filename) else self.clips).append(file)
 
     def read_leftovers(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
         below: list[_Below] = []
@@ -214,6 +335,27 @@ class _Walk:
         self._warned = warned
         self.ignored: Counter[str] = Counter()
         self.unreadable: set[PurePosixPath] = set()
+        self._gone: set[PurePosixPath] = set()  # no directory stands there
+
+    @contextmanager
+    def reached(self, root: int, where: PurePosixPath, names: NamePatterns) -> Iterator[_Place | None]:
+        """An open directory below the open root, and what it is to the patterns; None where it can't be looked into."""
+        folder = names.root
+        with ExitStack() as stack:
+            handle = root
+            for depth, name in enumerate(where.parts, 1):
+                deeper = folder.enter(name) if depth > 1 or not is_own_at_top(name) else None
+                path = PurePosixPath(*where.parts[:depth])
+                below = stack.enter_context(self._opened(handle, path)) if deeper is not None else None
+                if deeper is None or below is None:
+                    yield None
+                    return
+                handle, folder = below, deeper
+            yield handle, folder
+
+    def is_gone(self, where: PurePosixPath) -> bool:
+        """Whether it was seen that no directory stands at this path."""
+        return bool(self._gone) and not self._gone.isdisjoint((where, *where.parents))
 
     def go_down(self, where: PurePosixPath, handle: int, folder: Folder, read: _Read) -> None:
         """Have `read` look at the open directory `where`, then at each one below it that it names, by name."""
@@ -234,13 +376,20 @@ class _Walk:
         """The entry's own status, no symlink followed; None where it vanished or, accounted for, fails."""
         try:
             return entry.stat(follow_symlinks=False)
-        except PermissionError as error:  # of the directory: it may be listed, not searched
-            self._cannot_read(where, error)
         except OSError as error:
-            if error.errno not in _VANISHED:
-                self._warn(where / entry.name, error)
-                self.ignored[Ignored.UNREADABLE_FILE] += 1
-        return None
+            self.has_vanished(where, entry.name, error)
+            return None
+
+    def has_vanished(self, where: PurePosixPath, filename: str, error: OSError) -> bool:
+        """Whether a file of which there is no status is not there; if not, it is accounted for."""
+        if error.errno in _VANISHED:
+            return True
+        if isinstance(error, PermissionError):  # of the directory: it may be listed, not searched
+            self._cannot_read(where, error)
+        else:
+            self._warn(where / filename, error)
+            self.ignored[Ignored.UNREADABLE_FILE] += 1
+        return False
 
     def pass_over_other_type(self, where: PurePosixPath, entry: os.DirEntry[str], as_directory: Ignored) -> None:
         """Account for what is not a regular file. An excluded directory, or a symlink to one, is expected there."""
@@ -273,8 +422,10 @@ class _Walk:
 
     def _cannot_open(self, path: PurePosixPath, error: OSError) -> None:
         if error.errno in _VANISHED:
+            self._gone.add(path)
             return
         if error.errno in _REPLACED:
+            self._gone.add(path)
             self.ignored[Ignored.REPLACED] += 1
             return
         self._cannot_read(path, error)
@@ -303,6 +454,16 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
+
+
+def _uppermost(directories: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """The directories without those that lie below another of them."""
+    every = set(directories)
+    return sorted(path for path in every if every.isdisjoint(path.parents))
+
+
+def _may_hold(folder: Folder, near: Near) -> bool:
+    return any(folder.may_hold(first, last) for first, last in near.spans)
 
 
 def _below(entry: os.DirEntry[str], folder: Folder) -> Folder | None:

@@ -1152,3 +1152,46 @@ def test_open_after_a_death_goes_on_with_the_work(torn: Torn) -> None:
 def test_open_after_a_death_is_sound(torn: Torn) -> None:
     with Catalog(torn.path) as catalog:
         assert catalog._connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+# -- questions about a directory ---------------------------------------------------------------------------
+
+
+def test_known_in_tells_of_the_files_of_one_directory_and_of_none_below(catalog: Catalog) -> None:
+    clip = entry(catalog, NEVER_UTF8)
+    offer(catalog, found(PATH.parent / "deeper" / PATH.name))
+    offer(catalog, found(PurePosixPath("2026/06/300") / PATH.name))
+    offer(catalog, found(PurePosixPath(PATH.name)))
+    (known,) = catalog.known_in(PATH.parent).clips
+    assert (known.name, known.fingerprint, known.state) == (NEVER_UTF8, clip.fingerprint, State.WAITING)
+    assert known.not_before == clip.not_before
+    assert [row.name for row in catalog.known_in(PurePosixPath()).clips] == [PATH.name]
+    assert catalog.known_in(PurePosixPath("2026")).clips == ()
+
+
+def test_known_in_tells_of_snapshots_while_they_are_to_go_with_a_recording(catalog: Catalog) -> None:
+    snapshot = snapshot_of()
+    row = offer(catalog, found(snapshots=(snapshot,)))
+    assert catalog.known_in(PATH.parent).snapshots == {(snapshot.path.name, snapshot.fingerprint)}
+    row = catalog.archived(publishing(catalog, row), receipt(), "transcoded", NOW + 3)
+    assert catalog.known_in(PATH.parent).snapshots == {(snapshot.path.name, snapshot.fingerprint)}
+    catalog.done(row, None, "let go of, and the snapshot stayed", NOW + 4)
+    assert catalog.known_in(PATH.parent).snapshots == frozenset()
+
+
+def test_questions_of_what_is_unfinished_leave_out_what_is_done_with_or_gone(catalog: Catalog) -> None:
+    catalog.done(archived(catalog), None, "done", NOW + 4)
+    catalog.gone(entry(catalog, "gone_20260630000000.mp4"), "gone", NOW)
+    offer(catalog, found(PurePosixPath("2026/07/01/front_20260701000000.mp4")))
+    assert len(catalog.known_in(PATH.parent).clips) == 2
+    assert catalog.known_in(PATH.parent, unfinished=True).clips == ()
+    assert catalog.unfinished_directories() == [PurePosixPath("2026/07/01")]
+
+
+def test_done_between_tells_of_clips_let_go_of_by_their_own_time(catalog: Catalog) -> None:
+    row = archived(catalog)
+    around = TAKEN_AT.replace(second=0), TAKEN_AT.replace(second=59)
+    assert catalog.done_between(*around) == []
+    catalog.done(row, None, "done", NOW + 4)
+    assert catalog.done_between(*around) == [FoundFile(PATH, MARK, row.name)]
+    assert catalog.done_between(around[1], around[1]) == []

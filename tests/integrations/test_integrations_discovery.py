@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.errors import StartupError
-from archiverd.policy.model import ClipName, Discovery, Fingerprint, Tree
+from archiverd.policy.model import ClipName, Discovery, Fingerprint, FoundFile, Listing, Tree
 from archiverd.policy.name_patterns import CANONICAL, NamePatterns, compile_names
 from archiverd.policy.naming import keep_name
 from archiverd.storage.discovery import FileDiscovery, Ignored
@@ -639,3 +639,139 @@ def test_date_directory_on_another_mount_is_scanned(tmp_path: Path) -> None:
     done = scan_elsewhere(*alone, root=tmp_path, closing="", modes=["700"])
     assert json.loads(done.stdout)[0] == [CLIP, "2026/07/02/x_20260702120000.mp4"]
     assert not list(day.iterdir())
+
+
+# -- one directory, and single paths -----------------------------------------------------------------------
+
+
+def paths(files: Iterable[FoundFile]) -> list[str]:
+    return sorted(str(file.path) for file in files)
+
+
+def test_listing_tells_all_of_one_directory_and_nothing_of_those_below(tmp_path: Path) -> None:
+    clip, snapshot = put(tmp_path, CLIP), put(tmp_path, f"{DAY}/REO_Front_20260701120007.jpg")
+    put(tmp_path, f"{DAY}/REO_Front_20260701120000.keep")
+    put(tmp_path, f"{DAY}/notes.txt")
+    put(tmp_path, "2026/07/02/REO_Front_20260702120000.mp4")
+    os.utime(tmp_path / DAY, ns=(5, 5))
+    listing = discovery(tmp_path).listing(PurePosixPath(DAY))
+    assert listing is not None
+    assert paths(listing.clips) == [str(clip.relative_to(tmp_path))]
+    assert paths(listing.snapshots) == [str(snapshot.relative_to(tmp_path))]
+    assert listing.protected == {PurePosixPath(CLIP)}
+    assert (listing.modified_ns, listing.complete, listing.below) == (5, True, ())
+    above = discovery(tmp_path).listing(PurePosixPath("2026/07"))
+    assert above is not None
+    assert above.below == ("01", "02")
+
+
+NOTHING_SAID = Listing(PurePosixPath(DAY), 0, (), (), frozenset(), (), complete=False)
+
+
+def test_listing_of_a_directory_that_is_not_there_is_none_and_of_one_not_to_be_looked_into_is_empty(
+    tmp_path: Path,
+) -> None:
+    assert discovery(tmp_path).listing(PurePosixPath(DAY)) is None
+    assert discovery(tmp_path).modified_ns(PurePosixPath(DAY)) is None
+    put(tmp_path, CLIP)
+    assert discovery(tmp_path, tmp_path / "2026").listing(PurePosixPath(DAY)) == NOTHING_SAID
+    assert discovery(tmp_path, tmp_path / "2026").modified_ns(PurePosixPath(DAY)) == 0
+    elsewhere = discovery(tmp_path).listing(PurePosixPath("lost+found"))
+    assert elsewhere is not None
+    assert not elsewhere.complete
+    (tmp_path / DAY).rename(tmp_path / "moved")
+    (tmp_path / DAY).symlink_to(tmp_path / "moved")
+    assert discovery(tmp_path).listing(PurePosixPath(DAY)) is None
+
+
+LOOK = """
+import logging, sys
+from pathlib import Path, PurePosixPath
+from archiverd.storage.discovery import FileDiscovery
+root, clip = Path(sys.argv[1]), PurePosixPath(sys.argv[2])
+logging.basicConfig(format="%(levelname)s %(message)s")
+discovery = FileDiscovery(root, snapshot_window_s=60, now=lambda: 1782979200.0)
+for mode in sys.argv[3:]:
+    (root / clip.parent).chmod(int(mode, 8))
+    listing = discovery.listing(clip.parent)
+    discovery.listing(clip.parent.parent)
+    sighting = discovery.look([clip])
+    print(listing.complete, len(listing.clips), len(sighting.clips), len(sighting.missing))
+"""
+
+
+@pytest.mark.parametrize("mode", ["000", "400"])
+def test_single_looks_at_what_is_unreadable_say_nothing_of_it_and_warn_once_while_it_lasts(
+    three_days: Path, mode: str
+) -> None:
+    clip = f"{DAY}/x_20260701120000.mp4"
+    argv = [*UNPRIVILEGED, sys.executable, "-c", LOOK, str(three_days), clip, mode, mode, "700", mode]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    unseen = "False 0 0 0"
+    assert done.stdout.splitlines() == [unseen, unseen, "True 2 1 0", unseen]
+    warning = f"WARNING cannot read {three_days / DAY}: Permission denied; left alone\n"
+    assert done.stderr == warning * 2
+
+
+def test_look_tells_what_stands_at_paths_and_what_does_not(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    snapshot = put(tmp_path, f"{DAY}/REO_Front_20260701120007.jpg")
+    put(tmp_path, f"{DAY}/notes.txt")
+    fifo, symlink = f"{DAY}/fifo_20260701000000.mp4", f"{DAY}/link_20260701000000.mp4"
+    os.mkfifo(tmp_path / fifo)
+    (tmp_path / symlink).symlink_to(Path(CLIP).name)
+    (tmp_path / "2026/08").symlink_to(tmp_path / "2026/07")
+    gone = [f"{DAY}/gone_20260701000000.mp4", "2025/01/01/a_20250101000000.mp4", f"2026/08/01/{Path(CLIP).name}"]
+    asked = [
+        CLIP,
+        str(snapshot.relative_to(tmp_path)),
+        f"{DAY}/notes.txt",
+        "elsewhere/a_20260701000000.mp4",
+        fifo,
+        symlink,
+    ]
+    sighting = discovery(tmp_path).look(map(PurePosixPath, [*asked, *gone]))
+    assert paths(sighting.clips) == [CLIP]
+    assert sighting.clips[0].fingerprint == Fingerprint.of((tmp_path / CLIP).stat())
+    assert paths(sighting.snapshots) == [str(snapshot.relative_to(tmp_path))]
+    assert sorted(map(str, sighting.missing)) == sorted([*gone, fifo, symlink])
+
+
+def test_look_into_directories_finds_all_below_them_once(tmp_path: Path) -> None:
+    put(tmp_path, CLIP)
+    put(tmp_path, "2026/08/01/b_20260801000000.mp4")
+    asked = [PurePosixPath(path) for path in ("2026/07", DAY, "2026/08", "nowhere", "2027")]
+    sighting = discovery(tmp_path).look([PurePosixPath(CLIP)], asked)
+    assert paths(sighting.clips) == [CLIP, "2026/08/01/b_20260801000000.mp4"]
+    assert sighting.missing == ()
+
+
+def test_pairs_are_those_of_a_whole_scan_across_midnight_and_with_what_went_before(tmp_path: Path) -> None:
+    late = put(tmp_path, "2026/06/30/REO_Front_20260630235950.mp4")
+    early = put(tmp_path, f"{DAY}/REO_Front_20260701000005.jpg")  # nearer to a clip that is archived already
+    other = put(tmp_path, f"{DAY}/REO_Front_20260630235955.jpg")
+    put(tmp_path, f"{DAY}/REO_Back_20260630235951.jpg")
+    put(tmp_path, f"{DAY}/REO_Front_20260701120000.jpg")
+    finder = discovery(tmp_path)
+    sighting = finder.look([PurePosixPath(path.relative_to(tmp_path)) for path in (late, early)])
+    pairing = finder.pairs(sighting.clips)
+    owned = [str(path.relative_to(tmp_path)) for path in (other, early)]
+    assert {str(clip): [str(file.path) for file in theirs] for clip, theirs in pairing.by_clip.items()} == {
+        str(late.relative_to(tmp_path)): owned
+    }
+    before = FoundFile(
+        PurePosixPath(f"{DAY}/REO_Front_20260701000006.mp4"), Fingerprint(1, 1, 1),
+        ClipName("Front", datetime(2026, 7, 1, 0, 0, 6)),
+    )  # fmt: skip
+    assert paths(finder.pairs(sighting.clips, [before]).by_clip[sighting.clips[0].path]) == owned[:1]
+    assert list(finder.pairs(sighting.snapshots, [before]).by_clip) == [before.path]
+    assert list(finder.pairs(sighting.snapshots).by_clip) == [sighting.clips[0].path]
+
+
+def test_pairs_read_no_directory_that_leaves_no_room_for_the_moment(tmp_path: Path) -> None:
+    clip = put(tmp_path, CLIP)
+    put(tmp_path, "2026/06/30/REO_Front_20260701120001.jpg")  # of that moment, in the directory of another
+    (found,) = discovery(tmp_path).look([PurePosixPath(clip.relative_to(tmp_path))]).clips
+    assert discovery(tmp_path).pairs([found]).by_clip == {}
+    beside = put(tmp_path, f"{DAY}/REO_Front_20260701120001.jpg")
+    assert paths(discovery(tmp_path).pairs([found]).by_clip[found.path]) == [str(beside.relative_to(tmp_path))]

@@ -456,3 +456,30 @@ def test_hostile_name_takes_no_time_by_the_makes(filename: str) -> None:
     for parts in ((), ("x",), ("x", "y"), ("2026-07-01", "001", "dav", "12")):
         ALL.parse(PurePosixPath(*parts, f"{filename}.mp4"))
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "may"),
+    [
+        (("reolink",), "", True),
+        (("reolink",), "2026", True),
+        (("reolink",), "2025", False),
+        (("reolink",), "2026/06", True),
+        (("reolink",), "2026/05", False),
+        (("reolink",), "2026/06/30", True),
+        (("reolink",), "2026/07/01", True),
+        (("reolink",), "2026/07/02", False),
+        (("hikvision",), "device/camera", True),
+        (("dahua",), "2026-06-30/001/jpg/23/58", True),
+        (("dahua",), "2026-06-30/001/jpg/23/57", False),
+        (("dahua",), "2026-06-29", True),  # also fits a directory of no date
+        (("dahua",), "2026-06-29/001/jpg", False),
+        ((r"(?P<stamp>\d{14})/(?P<camera>.+)",), "20260701000059", True),
+        ((r"(?P<stamp>\d{14})/(?P<camera>.+)",), "20260701000101", False),
+        ((r"(?P<day>\d\d)/(?P<camera>.+)_(?P<year>\d{4})-(?P<month>\d\d)_(?P<time>\d{6})",), "15", True),
+    ],
+)
+def test_folder_tells_whether_its_path_leaves_room_for_a_moment(names: tuple[str, ...], path: str, may: bool) -> None:
+    folder = compile_names(names).folder(PurePosixPath(path).parts)
+    assert folder is not None
+    assert folder.may_hold(datetime(2026, 6, 30, 23, 58), datetime(2026, 7, 1, 0, 1)) is may

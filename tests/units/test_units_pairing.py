@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from archiverd.policy.model import ClipName, Fingerprint, FoundFile
 from archiverd.policy.naming import parse_clip_name
-from archiverd.policy.pairing import Pairing, pair
+from archiverd.policy.pairing import Near, Pairing, pair, pair_asked
 
 WINDOW_S = 60.0
 
@@ -230,3 +230,37 @@ def test_work_grows_little_faster_than_the_files() -> None:
     pairing = pair(clips, snapshots, WINDOW_S)
     assert time.process_time() - began < 10  # half a second; comparing each with each takes a minute and more
     assert len(pairing.by_clip) == len(clips)
+
+
+def test_what_is_asked_about_is_paired_as_among_all_from_what_is_near_it() -> None:
+    start = datetime(2026, 7, 1, 23, 50)
+    clips = [found(f"{D}/x_{start + timedelta(seconds=50 * n):%Y%m%d%H%M%S}.mp4") for n in range(40)]
+    snapshots = [found(f"{D}/x_{start + timedelta(seconds=37 * n):%Y%m%d%H%M%S}.jpg") for n in range(60)]
+    everything = pair(clips, snapshots, WINDOW_S)
+    for asked in (*clips, *snapshots):
+        near = Near([asked], WINDOW_S)
+        near_clips, near_snapshots = ([file for file in files if near.holds(file.name)] for files in (clips, snapshots))
+        pairing = pair_asked([asked], near_clips, near_snapshots, WINDOW_S)
+        if asked in clips:
+            assert pairing.by_clip.get(asked.path, ()) == everything.by_clip.get(asked.path, ())
+        else:
+            owners = [clip for clip, theirs in everything.by_clip.items() if asked in theirs]
+            assert list(pairing.by_clip) == owners
+            assert pairing.orphans == (() if owners else (asked,))
+
+
+def test_near_are_moments_of_the_same_camera_and_spans_of_all_lie_a_day_apart() -> None:
+    near = Near([found(f"{D}/x_20260701120000.mp4"), found("2026/06/01/y_20260601000100.mp4")], WINDOW_S)
+    said = {
+        name: near.holds(found(f"{D}/{name}.jpg").name)
+        for name in ("x_20260701120200", "x_20260701120201", "x_20260601000100", "y_20260531235900", "z_20260701120000")
+    }
+    assert list(said.values()) == [True, False, False, True, False]
+    assert [(first.day, last.day) for first, last in near.spans] == [(31, 1), (1, 1)]
+    assert len(Near([found(f"{D}/x_20260701120000.mp4"), found(f"{D}/x_20260702100000.mp4")], WINDOW_S).spans) == 1
+
+
+def test_near_the_ends_of_the_calendar_is_no_error() -> None:
+    for stamp in ("00010101000000", "99991231235959"):
+        asked = found(f"{D}/x_{stamp}.mp4")
+        assert Near([asked], WINDOW_S).holds(asked.name)
