@@ -60,7 +60,7 @@ def serving(server: str, root: Path, folder: Path) -> Iterator[int]:
 
 
 def _start_pyftpdlib(root: Path, _folder: Path) -> tuple[subprocess.Popen[str], int]:
-    command = (sys.executable, "-m", "tests.e2e.pyftpd", str(root))
+    command = (sys.executable, "-W", "ignore", "-m", "tests.e2e.pyftpd", str(root))
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT, env=environment(), start_new_session=True
     )

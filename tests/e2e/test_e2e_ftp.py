@@ -106,7 +106,7 @@ def uploading(cameras: Cameras, rig: Rig, clips: int) -> Iterator[set[Future[Non
 
 def all_settled(rig: Rig, cameras: Cameras) -> bool:
     """Whether everything that came whole is archived and gone, and what came in part is set aside."""
-    standing = {path for path in rig.camera.glob("[0-9]*/*/*/REO_*.mp4") if not path.is_symlink()}
+    standing = {path for path in (rig.camera / rig.path()).parent.glob("REO_*.mp4") if not path.is_symlink()}
     if standing != {rig.camera / path for path in cameras.partial}:
         return False
     try:

@@ -178,6 +178,7 @@ class Cameras:
         with ftplib.FTP() as ftp:
             ftp.connect("127.0.0.1", self._port, timeout=60)
             ftp.login()
+            ftp.voidcmd("TYPE I")
             yield ftp
 
     def _snapshot(self, path: PurePosixPath) -> None:
@@ -212,7 +213,6 @@ class Cameras:
 
     @contextlib.contextmanager
     def _transfer(self, ftp: ftplib.FTP, command: str) -> Iterator[socket.socket]:
-        ftp.voidcmd("TYPE I")
         with ftp.transfercmd(command) as connection:
             yield connection
 
