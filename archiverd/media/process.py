@@ -1,8 +1,9 @@
 """One external program, run to its end under limits. The only place that starts a process.
 
-The program gets an argument list and never a shell, nothing on stdin, `/` as its directory, a small fixed
-environment, no descriptors but those named, and a session and process group of its own. Whatever happens, the
-group is gone when `run` returns or raises. (A grandchild that opens a session of its own is out of reach.)
+The program gets an argument list and never a shell, nothing on stdin but what is given, `/` as its directory, a small
+fixed environment unless another is given, no descriptors but those named, and a session and process group of its own.
+Whatever happens, the group is gone when `run` returns or raises. (A grandchild that opens a session of its own is out
+of reach.)
 
 The death of archiverd itself is covered by `setpriv --pdeathsig KILL`. That signal is sent when the *thread* that
 started the program ends, not only the process: the thread that calls `run` must outlive the program. It does,
@@ -22,6 +23,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePath
@@ -210,6 +212,7 @@ def run(
     on_line: OnLine | None = None,
     max_stdout: int = MAX_STDOUT,
     env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
 ) -> Finished:
     """Run a program to its end, or to the end of its limits, and say how it ended.
 
@@ -219,7 +222,7 @@ def run(
     and its stdout is dropped.
     To end a program before its time its group gets SIGTERM, `limits.stop_s` seconds, then SIGKILL; meanwhile no line
     is delivered. A program that fails while a stop is asked for counts as STOPPED, whoever ended it.
-    `env`: the whole environment, from `environment`; by default with our own PATH.
+    `env`: the whole environment, from `environment`; by default with our own PATH. `stdin`: all that it can read there.
 
     Thread: any, see the module. Blocks.
     Raises: StartupError where the program cannot be started at all; ResourceError where the machine is short of
@@ -234,7 +237,7 @@ def run(
     name = PurePath(argv[0]).name
     output = _Output(on_line, max_stdout)
     began = time.monotonic()
-    with _Child(name, command, environ, pass_fds) as child:
+    with _Child(name, command, environ, pass_fds, stdin) as child:
         cut_short = _watch(child, output, stop, limits)
         if cut_short is None:
             cut_short = _read_rest(child, output)
@@ -356,11 +359,14 @@ class _Child:
 
     returncode: int  # once the `with` is over
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], stdin: bytes
+    ) -> None:  # fmt: skip
         self._name = name
         self._command = command
         self._env = env
         self._pass_fds = pass_fds
+        self._stdin = stdin
         self._selector = selectors.PollSelector()  # poll: takes no descriptor of its own
         self._pidfd: int | None = None
         self.pipes_open = 0
@@ -445,19 +451,23 @@ class _Child:
             advice = "start archiverd from a program that leaves SIGCHLD alone"
             raise StartupError("SIGCHLD is ignored, so no exit status can be had", advice=advice)
         try:
-            return subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                cwd="/",
-                env=self._env,
-                pass_fds=self._pass_fds,
-                start_new_session=True,
-            )
+            with _readable(self._stdin) as stdin:
+                return self._popen(stdin)
         except OSError as error:
             raise _spawn_error(self._name, error) from error
+
+    def _popen(self, stdin: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            env=self._env,
+            pass_fds=self._pass_fds,
+            start_new_session=True,
+        )
 
     def _end(self) -> bool:
         """Kill what is left of the group, reap the process, close everything. False where it does not die."""
@@ -477,6 +487,22 @@ class _Child:
                 pipe.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
+
+
+@contextmanager
+def _readable(content: bytes) -> Iterator[int]:
+    """A descriptor to read all of it from, and then the end; what is nothing needs no file."""
+    if not content:
+        yield subprocess.DEVNULL
+        return
+    handle = os.memfd_create("stdin", os.MFD_CLOEXEC)  # a pipe may hold less, and nobody would be there to fill it
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(handle, content[written:], written)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _open_pidfd(pid: int) -> int | None:

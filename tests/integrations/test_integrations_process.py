@@ -20,41 +20,11 @@ from archiverd.errors import Interrupted, StartupError
 from archiverd.media.process import Ending, Finished, Limits, environment, run, see_launcher
 from archiverd.media.process_output import MAX_LINE
 from archiverd.policy.stop import NeverStop, StopToken
+from tests.asked import Asked
 
 FREE = Limits(stall_s=math.inf, wall_s=20, stop_s=5)
 PATH = os.environ["PATH"]
 REPOSITORY = Path(archiverd.__file__).parents[1]
-
-
-class Asked:
-    """A stop token that is asked by calling it, from any thread."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.asked_at = math.nan  # monotonic
-
-    def __call__(self) -> None:
-        self.asked_at = time.monotonic()
-        self._event.set()
-        os.eventfd_write(self._descriptor, 1)
-
-    @property
-    def requested(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, timeout_s: float) -> bool:
-        return self._event.wait(timeout_s)
-
-    def check(self) -> None:
-        if self.requested:
-            raise Interrupted(signal.SIGTERM)
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 @pytest.fixture
@@ -571,6 +541,17 @@ def test_stdin_is_empty_and_not_ours() -> None:
     with archiverd_process(code) as other:  # its stdin stays open and silent
         assert other.stdout is not None
         assert other.stdout.read() == "cat exited with 0\n"
+
+
+@pytest.mark.parametrize("size", [1, 200_000])  # a pipe would hold 65,536
+def test_stdin_is_what_is_given_and_then_its_end(size: int) -> None:
+    lines: list[str] = []
+    finished = run(("wc", "-c"), stop=NeverStop(), limits=FREE, on_line=lines.append, stdin=b"x" * size)
+    assert (finished.ok, lines) == (True, [str(size)])
+
+
+def test_program_that_reads_nothing_of_its_stdin_ends_well() -> None:
+    assert run(("true",), stop=NeverStop(), limits=FREE, stdin=b"x" * 200_000).ok
 
 
 def test_program_stands_in_the_root_directory() -> None:

@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"media", "storage", "service"}),
     frozenset({"reports"}),
-    frozenset({"ladder"}),
+    frozenset({"ladder", "live", "problems", "teller"}),
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal", "maker"}),
     frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "mender", "owner", "problems", "survey"}),
