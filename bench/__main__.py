@@ -1,12 +1,13 @@
-"""`python -m bench [overhead|quality] [OPTION...]`: measure, print a table, keep the figures as JSON."""
+"""`python -m bench [overhead|quality|latency|idle] [OPTION...]`: measure, print a table, keep the figures as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import overhead, quality, quality_guide
+from bench import idle, latency, overhead, quality, quality_guide
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -14,20 +15,24 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle")
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
+    _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
+    _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
     try:
-        return _quality(given) if given.what == "quality" else _overhead(given)
+        measure: Callable[[argparse.Namespace], int] = given.measure
+        return measure(given)
     except (BenchError, FootageError, OSError) as error:
         print(f"not done: {error}", file=sys.stderr)
         return 1
 
 
 def _add_overhead(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_overhead)
     parser.add_argument("--rounds", type=_positive, default=3, help="of both commands (%(default)s)")
     parser.add_argument("--seconds", type=_positive, default=60, help="length of the clip (%(default)s)")
     parser.add_argument("--work", type=Path, help="where to work, on the disk to be measured (the temporary directory)")
@@ -36,9 +41,29 @@ def _add_overhead(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_quality(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_quality)
     parser.add_argument("--quick", action="store_true", help="one tiny clip, to see that it runs; writes no guide")
     parser.add_argument("--again", type=Path, metavar="FILE", help="measure nothing, tell the figures kept in FILE")
     parser.add_argument("--guide", type=Path, help=f"the page to write tables and plot into ({quality_guide.GUIDE})")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (%(default)s)")
+
+
+def _add_latency(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_latency)
+    parser.add_argument("--per-second", type=_positive, default=5, help="clips (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=60, help="for so long (%(default)s)")
+    _add_places(parser)
+
+
+def _add_idle(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_idle)
+    parser.add_argument("--recordings", type=_positive, default=100_000, help="in the catalog (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=60, help="for so long (%(default)s)")
+    _add_places(parser)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, help="where to work (the temporary directory)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (%(default)s)")
 
 
@@ -68,6 +93,22 @@ def _quality(given: argparse.Namespace) -> int:
     if guide:
         quality_guide.write(result, guide)
         print(f"written into {guide} and {guide.with_suffix('.svg')}", file=sys.stderr)
+    return 0
+
+
+def _latency(given: argparse.Namespace) -> int:
+    result = latency.run(given.per_second, given.seconds, given.work)
+    kept = latency.keep(result, given.results)
+    print(latency.table(result))
+    print(f"kept as {kept}")
+    return 0
+
+
+def _idle(given: argparse.Namespace) -> int:
+    result = idle.run(given.recordings, given.seconds, given.work)
+    kept = idle.keep(result, given.results)
+    print(idle.table(result))
+    print(f"kept as {kept}")
     return 0
 
 

@@ -69,20 +69,22 @@ def _start_pyftpdlib(root: Path, _folder: Path) -> tuple[subprocess.Popen[str], 
 
 
 def _start_vsftpd(root: Path, folder: Path) -> tuple[subprocess.Popen[str], int]:
-    program, user = _vsftpd(), pwd.getpwuid(os.geteuid()).pw_name
-    config = folder / "vsftpd.conf"
-    libraries = ":".join(str(path) for path in _UNPACKED.glob("usr/lib/*"))
-    while True:
+    user, config = pwd.getpwuid(os.geteuid()).pw_name, folder / "vsftpd.conf"
+    for _ in range(5):  # somebody may take a port before it does
         port = _free_port()
         config.write_text(_VSFTPD.format(port=port, user=user, root=root))
         process = subprocess.Popen(
-            (program, str(config)), stdin=subprocess.DEVNULL, start_new_session=True, text=True,
-            env=environment(LD_LIBRARY_PATH=libraries),
-        )  # fmt: skip
-        until(lambda: _answers(port) or process.poll() is not None)  # noqa: B023  (called before the loop goes on)
-        if process.poll() is None:
+            (_vsftpd(), str(config)), stdin=subprocess.DEVNULL, text=True, env=environment(), start_new_session=True
+        )
+        if _comes_up(process, port):
             return process, port
-        process.wait()  # somebody took the port meanwhile
+        process.wait()
+    raise AssertionError("vsftpd does not come up; what it said is above")
+
+
+def _comes_up(process: subprocess.Popen[str], port: int) -> bool:
+    until(lambda: process.poll() is not None or _answers(port))
+    return process.poll() is None
 
 
 def _vsftpd() -> str:
