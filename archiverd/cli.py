@@ -18,6 +18,7 @@ import click
 from archiverd import __version__
 from archiverd.errors import ArchiverError, Interrupted, StartupError, UsageError
 from archiverd.options import PATH, encoders, everywhere, input_directory, trees, work
+from archiverd.service_verbs import service_group
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -686,6 +687,9 @@ def probe(**options: Any) -> int:  # Any: as above
         _print_table(reports.probe_table(probed, config.codec))
         _print_lines(reports.probe_lines(probed, config.hardware, works=good))
     return 0 if good else StartupError.exit_code
+
+
+cli.add_command(service_group)
 
 
 @cli.group("config")

@@ -75,6 +75,11 @@ class FileSystem:
         return Nature.REMOTE if self.kind in _REMOTE or self.kind.startswith("fuse") else Nature.NONE
 
     @property
+    def knows_owners(self) -> bool:
+        """Whether its files have owners and modes."""
+        return self.kind not in _WITHOUT_OWNERS
+
+    @property
     def limits(self) -> tuple[str, ...]:
         """What speaks against keeping footage here, in words that follow on "it "."""
         found = []
@@ -82,7 +87,7 @@ class FileSystem:
             found.append("is mounted read-only")
         if self.kind in _FAT:
             found.append("takes no file of 4 GiB or more")
-        if self.kind in _WITHOUT_OWNERS:
+        if not self.knows_owners:
             found.append("may know no owners and modes, which archives are given")
         if self.kind == "tmpfs":
             found.append("lies in memory: what it holds is gone after a restart")

@@ -402,9 +402,34 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
 
     Raises: FileExistsError where the name is taken; OSError, ResourceError where it can't be written.
     """
+    _make_open(path.parent)
+    _write(path, content, mode, _rename_no_replace)
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """The same in place of what may stand there. Directories above it are made where missing."""
+    for directory in reversed(path.parents):
+        _make_open(directory)
+
+    def replace(old_directory: int, old: str, new_directory: int, new: str) -> None:
+        os.rename(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory)
+
+    _write(path, content, mode, replace)
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a directory outside the trees where it is empty."""
+    with suppress(OSError):
+        os.rmdir(directory)
+
+
+def _make_open(directory: Path) -> None:
     with suppress(FileExistsError):
-        path.parent.mkdir(mode=0o755)
-        path.parent.chmod(0o755)  # whatever the umask: who may read the file must reach it
+        directory.mkdir(mode=0o755)
+        directory.chmod(0o755)  # whatever the umask: who may read the file must reach it
+
+
+def _write(path: Path, content: bytes, mode: int, put: Callable[[int, str, int, str], None]) -> None:
     with paths.directory(path.parent) as directory:
         fresh = f".{secrets.token_hex(8)}.new"
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
@@ -415,7 +440,7 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
                 sync(handle, path)
             finally:
                 os.close(handle)
-            _rename_no_replace(directory, fresh, directory, path.name)
+            put(directory, fresh, directory, path.name)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(fresh, dir_fd=directory)

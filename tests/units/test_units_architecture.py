@@ -31,7 +31,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"processor", "cleaner", "scanner", "rebuilder", "checker", "mender", "owner", "problems", "survey"}),
     frozenset({"examiner"}),
     frozenset({"pipeline"}),
-    frozenset({"options", "dialogue"}),
+    frozenset({"options", "dialogue", "installer"}),
+    frozenset({"service_verbs"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
