@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _STEP_S = 0.5  # of work in one step, and what one directory takes
 _ENOUGH = 20_000  # paths in the inbox: a tree that is new does not go into memory at once
-_WAIT_S = 1.0  # for the inbox to be emptied
+_TURN_S = 1.0  # until it is seen that something was requested, or the inbox was emptied
 _AGAIN_S = 5.0  # after a look that failed
 _MOST_RECENT = 1024  # directories
 _MOST_LOOKED = 4 * _MOST_RECENT  # kept in mind before the old are forgotten
@@ -113,9 +113,9 @@ class Scanner:
         self._begin(now)
         current = self._recent or self._all
         if current is None:
-            return next_due(self._times, pace_of(self._observing), now)
+            return min(next_due(self._times, pace_of(self._observing), now), now + _TURN_S)
         if len(self._inbox) >= _ENOUGH:
-            return now + _WAIT_S
+            return now + _TURN_S
         began = self._clock()
         try:
             ended = self._go_on(current, began + _STEP_S, now)

@@ -92,24 +92,47 @@ def watch_limit(missed: int, example: str, limit: int | None) -> Doubt:
     of_now = "" if limit is None else f" ({limit})"
     return Doubt(
         DoubtKind.WATCH_LIMIT,
-        f"{missed} {'directory is' if missed == 1 else 'directories are'} not watched, {example} for one: the limit of"
-        f" watches{of_now} is reached. What comes there is found by scans alone, later",
+        f"{missed} {'directory is' if missed == 1 else 'directories are'} not watched, {example} for one:"
+        f" fs.inotify.max_user_watches{of_now} is reached. What comes there is found by scans alone, later",
         _sysctl("max_user_watches", enough),
     )
 
 
-def instance_limit(limit: int | None) -> Doubt:
-    """The doubt that nothing is watched, for this user may not begin one more watching; `limit` is that of now."""
-    enough = max(_ENOUGH_INSTANCES, 2 * (limit or 0))
+def nothing_watched(root: str, limited: str, limit: int | None) -> Doubt:
+    """The doubt that `root` is not watched at all, for a limit of the kernel, `limit` of now, is reached.
+
+    `limited` is the name of the setting: max_user_watches or max_user_instances.
+    """
+    enough = max(_ENOUGH_WATCHES if limited == "max_user_watches" else _ENOUGH_INSTANCES, 2 * (limit or 0))
     of_now = "" if limit is None else f" ({limit})"
     return Doubt(
         DoubtKind.NOT_STARTED,
-        f"nothing is watched: the limit of inotify instances{of_now} is reached, or that of open files. What comes is"
-        " found by scans alone, later",
-        _sysctl("max_user_instances", enough),
+        f"{root}: nothing is watched, for fs.inotify.{limited}{of_now} is reached. What comes is found by scans alone,"
+        " later",
+        _sysctl(limited, enough),
     )
 
 
 def _sysctl(name: str, value: int) -> str:
     setting = f"fs.inotify.{name}={value}"
     return f"Run: sysctl {setting} (and write that line into {_KEEP_SETTING}, to keep it)"
+
+
+_WELL_S = 600.0
+_SHORTEST_S, _LONGEST_S = 5.0, 300.0
+_LIMITED_S, _LONGEST_LIMITED_S = 300.0, 3600.0
+
+
+def pause_s(tries: int, *, limited: bool) -> float:
+    """How long to wait before watching is begun anew for the `tries`-th time in a row (from 1), in seconds.
+
+    What was an accident is mended at once. One that comes back is given time, and a limit is given to its owner.
+    """
+    if limited:
+        return float(min(_LONGEST_LIMITED_S, _LIMITED_S * 2 ** min(tries - 1, 10)))
+    return 0.0 if tries <= 1 else float(min(_LONGEST_S, _SHORTEST_S * 2 ** min(tries - 2, 10)))
+
+
+def is_well(well_since: float, now: float) -> bool:
+    """Whether watching has gone well for so long that the next doubt is an accident again. Seconds since the epoch."""
+    return now - well_since >= _WELL_S

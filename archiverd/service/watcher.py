@@ -41,7 +41,7 @@ from watchdog.observers.inotify_c import (
 )
 
 from archiverd.policy.naming import is_own_at_top, may_matter, printable
-from archiverd.policy.watching import Doubt, DoubtKind, instance_limit, watch_limit
+from archiverd.policy.watching import Doubt, DoubtKind, nothing_watched, watch_limit
 from archiverd.service.inbox import Inbox
 
 _EVENTS: list[type[FileSystemEvent]] = [
@@ -173,9 +173,9 @@ def _not_begun(error: Exception, root: Path) -> Doubt:
     number = error.errno if isinstance(error, OSError) else None
     match number:
         case errno.EMFILE | errno.ENFILE:
-            return instance_limit(_limit("max_user_instances"))
+            return nothing_watched(printable(root), "max_user_instances", _limit("max_user_instances"))
         case errno.ENOSPC:
-            return watch_limit(1, printable(root), _limit("max_user_watches"))
+            return nothing_watched(printable(root), "max_user_watches", _limit("max_user_watches"))
         case errno.ENOENT | errno.ENOTDIR | errno.EACCES | errno.EPERM:
             assert isinstance(error, OSError)
             return _of_root(error, root)

@@ -149,8 +149,7 @@ def test_a_thread_that_dies_is_a_doubt_with_what_killed_it(root: Path, tmp_path:
     with watched(root) as under:
         (root / DAY).rename(tmp_path / "taken")
         (root / DAY).mkdir()
-        (root / DAY / NAME).write_bytes(b"clip")
-        under.sees(f"{DAY}/{NAME}", closed=True)
+        until(lambda: DAY in under.seen())
         shutil.rmtree(root / DAY)
         (tmp_path / "taken").rmdir()
         until(lambda: under.kinds() == [DoubtKind.ENDED])

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from archiverd.policy.machine import FileSystem
-from archiverd.policy.watching import Observer, Observing, choose_way, instance_limit, watch_limit
+from archiverd.policy.watching import Observer, Observing, choose_way, nothing_watched, pause_s, watch_limit
 
 CAMERA = PurePosixPath("/srv/camera")
 DISK = FileSystem(PurePosixPath("/"), "ext4", "8:1")
@@ -47,7 +47,13 @@ def test_where_no_mount_is_known_the_kernel_is_asked() -> None:
 
 def test_a_limit_is_told_with_what_to_type() -> None:
     doubt = watch_limit(201, "/camera/2026", 8192)
-    assert "201 directories are not watched, /camera/2026 for one: the limit of watches (8192)" in str(doubt)
+    assert "201 directories are not watched, /camera/2026 for one: fs.inotify.max_user_watches (8192)" in str(doubt)
     assert "sysctl fs.inotify.max_user_watches=524288" in doubt.remedy
     assert "max_user_watches=2000000" in watch_limit(1, "/camera", 1000000).remedy
-    assert "sysctl fs.inotify.max_user_instances=1024" in str(instance_limit(None))
+    assert "sysctl fs.inotify.max_user_instances=1024" in str(nothing_watched("/camera", "max_user_instances", None))
+    assert "sysctl fs.inotify.max_user_watches=524288" in str(nothing_watched("/camera", "max_user_watches", 0))
+
+
+def test_an_accident_is_mended_at_once_and_what_comes_back_is_given_time() -> None:
+    assert [pause_s(tries, limited=False) for tries in (1, 2, 3, 4, 9, 10**6)] == [0, 5, 10, 20, 300, 300]
+    assert [pause_s(tries, limited=True) for tries in (1, 2, 5, 10**6)] == [300, 600, 3600, 3600]
