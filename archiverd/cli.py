@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiverd import __version__
-from archiverd.errors import ArchiverError, Interrupted, StartupError, UsageError
+from archiverd.errors import ArchiverError, ConfigError, Interrupted, StartupError, UsageError
 from archiverd.options import PATH, encoders, everywhere, input_directory, trees, work
 from archiverd.service_verbs import service_group
 
@@ -702,7 +702,11 @@ def config_group() -> None:
 @everywhere
 def config_check(**options: Any) -> int:  # Any: as above
     """Load the configuration and name every problem."""
+    from archiverd.config import doubts
+
     loaded = _load(options)
+    if doubtful := doubts(loaded):
+        raise ConfigError(doubtful)
     if options["as_json"]:
         _print_json({"file": None if loaded.file is None else str(loaded.file), "problems": []})
     else:

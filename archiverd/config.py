@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -282,6 +283,22 @@ def _read_names(value: object) -> tuple[str, ...]:
     return names
 
 
+def _read_command(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(element, str) for element in value):
+        raise ValueError('write a list of texts, the program and its arguments, for instance ["mail", "root"]')
+    if not value:
+        return ()
+    command = tuple(value)
+    if any("\0" in element for element in command):
+        raise ValueError("holds a NUL, which no argument can")
+    program = command[0]
+    if not program:
+        raise ValueError("names no program")
+    if "/" in program and not program.startswith("/"):
+        raise ValueError(f"{_quoted(program)} is relative; write an absolute path, or the name of a program on PATH")
+    return command
+
+
 def _read_none(value: object) -> object:
     return None if value == _NONE else value
 
@@ -352,6 +369,9 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     file_mode: Annotated[int, BeforeValidator(_read_mode), _mode_with(0o600, 0o777)] = 0o640
     dir_mode: Annotated[int, BeforeValidator(_read_mode), _mode_with(0o700, 0o2777)] = 0o750
     group: Annotated[Annotated[str, BeforeValidator(_read_group)] | None, _OrNone] = None  # of archives
+
+    min_free: Annotated[Size | None, _OrNone] = ByteSize(2 * 10**9)  # bytes; less room than this is a problem
+    on_problem: Annotated[tuple[str, ...], BeforeValidator(_read_command)] = ()  # told of each; see `doubts`
 
     # The modes of one call (MODES): command line only.
     dry_run: Flag = False
@@ -567,6 +587,16 @@ def _log_findings(log_file: Path, roots: Mapping[str, Path]) -> Iterator[_Findin
             yield _Finding((key, "log_file"), f"log_file ({log_file}) is, or holds, the directory of {key} ({root})")
         elif key in ("output", "trash_root") and log_file.is_relative_to(root):
             yield _Finding((key, "log_file"), f"log_file ({log_file}) lies inside {key} ({root}), among recordings")
+
+
+def doubts(loaded: Loaded) -> tuple[Problem, ...]:
+    """What holds, and will not work as this machine is now: worth a word at a start, and no reason to refuse it."""
+    program = next(iter(loaded.config.on_problem), None)
+    if program is None or shutil.which(program) is not None:
+        return ()
+    there = shutil.which(program, mode=os.F_OK)
+    message = f"{printable(program)} {'was not found' if there is None else 'may not be executed'}"
+    return (Problem(loaded.sources["on_problem"], "on_problem", f"{message}; nobody would be told"),)
 
 
 # --- showing ---------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class LiveState:
         self._clock = clock
         self._lock = threading.Lock()
         pid = os.getpid()
+        self._paused_at: float | None = None
         self._live = Live(pid, _start_ticks(pid) or 0, __version__, clock())
 
     @property
@@ -54,6 +55,8 @@ class LiveState:
     def pause(self, why: str) -> None:
         """Nothing is worked on, and why; "" when work goes on."""
         with self._lock:
+            was = self._paused_at
+            self._paused_at = None if not why else self._clock() if was is None else was
             self._live = replace(self._live, paused=printable(why))
 
     def watch(self, how: str) -> None:
@@ -67,10 +70,11 @@ class LiveState:
             self._live = replace(self._live, scanned_at=at)
 
     def heard_until(self) -> float:
-        """Until when everything that was uploaded has been heard of: a worker that is busy takes nothing in."""
+        """Until when all uploads have been heard of: a worker that is busy, or paused, takes nothing in."""
+        now = self._clock()
         with self._lock:
-            task = self._live.task
-        return self._clock() if task is None else task.began_at
+            task_at = now if self._live.task is None else self._live.task.began_at
+            return min(now, task_at, now if self._paused_at is None else self._paused_at)
 
     # -- the display of the jobs --------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from archiverd.policy.model import (
     Tree,
 )
 from archiverd.policy.problems import Course, Notice
+from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
 from archiverd.storage.catalog_rows import (
     read_fingerprint,
@@ -695,6 +696,32 @@ class Catalog:
             ).fetchall()
         with self._making_sense():
             return {State(row["state"]): (row["files"], row["bytes"]) for row in rows}
+
+    def newest(self, state: State) -> tuple[int, Recording | None]:
+        """How many recordings are in a state, and the one of them that was taken last."""
+        with self._faults():
+            files = self._connection.execute("SELECT COUNT(*) FROM recording WHERE state = ?", (state,)).fetchone()[0]
+        rows = self._select("state = ? ORDER BY taken_at DESC, id DESC LIMIT 1", (state,))
+        return int(files), rows[0] if rows else None
+
+    def last_id(self) -> int:
+        """The id of the recording that was entered last; 0 where there is none."""
+        with self._faults():
+            return int(self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM recording").fetchone()[0])
+
+    def uploads(self, after: int, limit: int) -> list[Upload]:
+        """The recordings that were entered after the one of an id, at most so many, in the order they were."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT id, camera, mtime_ns, seen_at FROM recording WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+            ).fetchall()
+        return [Upload(row["id"], os.fsdecode(row["camera"]), row["mtime_ns"] / 1e9, row["seen_at"]) for row in rows]
+
+    def has_encoded(self, rung: str) -> bool:
+        """Whether a rung has made an archive."""
+        with self._faults():
+            row = self._connection.execute("SELECT EXISTS (SELECT 1 FROM recording WHERE rung = ?)", (rung,)).fetchone()
+        return bool(row[0])
 
     def archived_totals(self) -> tuple[int, int, int]:
         """Archives committed: how many, bytes of their sources, bytes of the archives."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiverd import __version__
+from archiverd.errors import ConfigError
 from tests.program import ARCHIVERD, NO_CONFIG, archiverd, environment, standing, unmeasured
 
 
@@ -206,6 +207,14 @@ def test_config_check_says_that_a_file_is_good(tmp_path: Path) -> None:
     good = written(tmp_path, 'age = "90 days"\n')
     told = archiverd("config", "check", config=good)
     assert (told.code, told.out, told.err) == (0, f"{good}: good\n", "")
+
+
+def test_config_check_names_a_command_that_is_not_there_and_a_run_goes_on(tmp_path: Path, root: Path) -> None:
+    doubtful = written(tmp_path, 'on_problem = ["no-such-program"]\n')
+    told = archiverd("config", "check", config=doubtful)
+    assert told.code == ConfigError.exit_code
+    assert f"{doubtful}: on_problem: no-such-program was not found" in told.err
+    assert archiverd("run", root, "--no-confirm", config=doubtful).code == 0
 
 
 def test_config_show_tells_where_each_value_comes_from(tmp_path: Path, root: Path) -> None:

@@ -200,4 +200,3 @@ def test_stop_ends_the_command_and_what_was_not_told_is_told_at_the_next_start(b
             until(lambda: box.lines("told") == ["opened"])
             stop()
             assert next_one.join(time.monotonic() + 10)
-

@@ -27,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"ladder", "live", "problems", "teller"}),
     frozenset({"workbench"}),
-    frozenset({"adoption", "disposal", "maker", "trees"}),
+    frozenset({"adoption", "concerns", "disposal", "maker", "trees"}),
     frozenset({"processor", "cleaner", "scanner", "recoverer", "rebuilder", "checker", "mender", "owner", "survey"}),
     frozenset({"examiner", "assembly", "lookout"}),
     frozenset({"pipeline"}),

@@ -28,6 +28,7 @@ from archiverd.config import (
     Loaded,
     Order,
     as_json,
+    doubts,
     load,
     show,
 )
@@ -35,6 +36,7 @@ from archiverd.errors import ConfigError, Problem
 from archiverd.policy.name_patterns import CANONICAL
 from tests.program import unmeasured
 
+COMMAND = 'write a list of texts, the program and its arguments, for instance ["mail", "root"]'
 DAY_S = 86400
 REFERENCE = Path(__file__).parents[2] / "docs" / "ref" / "config.md"
 NOWHERE = Path("/nonexistent/archiverd.toml")
@@ -109,6 +111,9 @@ def test_defaults_hang_on_the_directory(tmp_path: Path) -> None:
         ('group = "root"', "group", "root"),
         ('log_file = "/var/log/archiver.log"', "log_file", Path("/var/log/archiver.log")),
         ('names = ["dahua", "reolink"]', "names", ("dahua", "reolink")),
+        ('on_problem = ["mail", "-s", "", "a & b"]', "on_problem", ("mail", "-s", "", "a & b")),
+        ("on_problem = []", "on_problem", ()),
+        ('min_free = "none"', "min_free", None),
         ("names = ['(?P<camera>.+)_(?P<stamp>\\d{14})']", "names", (r"(?P<camera>.+)_(?P<stamp>\d{14})",)),
     ],
 )
@@ -185,6 +190,15 @@ def test_option_is_read_as_typed(key: str, typed: object, value: object) -> None
         ('group = ""', "group", "write the name of a group"),
         ('names = "reolink"', "names", 'write a list of texts, for instance ["reolink"]'),
         ("names = [1]", "names", 'write a list of texts, for instance ["reolink"]'),
+        ('on_problem = "mail root"', "on_problem", COMMAND),
+        ('on_problem = ["mail", 1]', "on_problem", COMMAND),
+        ('on_problem = [""]', "on_problem", "names no program"),
+        ('on_problem = ["mail", "a\\u0000b"]', "on_problem", "holds a NUL, which no argument can"),
+        (
+            'on_problem = ["bin/mail"]',
+            "on_problem",
+            '"bin/mail" is relative; write an absolute path, or the name of a program on PATH',
+        ),
         ("names = []", "names", "is empty; name a make (reolink, hikvision, dahua) or a pattern"),
         (
             "names = ['reolink', '(?P<camera>.+)']",
@@ -600,6 +614,7 @@ valid_options = st.fixed_dictionaries(
         "idle_io": st.booleans(),
         "file_mode": st.integers(0, 0o177).map(lambda mode: f"{0o600 | mode:04o}"),
         "group": st.sampled_from([entry.gr_name for entry in grp.getgrall()]),
+        "on_problem": st.lists(st.sampled_from(["mail", "a b", '\\"\n']), max_size=3),
         "names": st.lists(st.sampled_from(["dahua", r'(?P<camera>["\\\n].+)_(?P<stamp>\d{14})']), min_size=1),
     },
 )
@@ -633,6 +648,34 @@ def test_as_json_holds_what_show_holds(write: Callable[[str], Path]) -> None:
     assert told["settings"]["max_size"] == {"value": None, "source": DEFAULT}
     assert told["settings"]["delete"] == {"value": False, "source": DEFAULT}
     assert told["settings"]["names"] == {"value": ["reolink"], "source": DEFAULT}
+
+
+# --- what will not work ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("sh", ""),
+        ("{bin}/told", ""),
+        ("no-such-program", "no-such-program was not found; nobody would be told"),
+        ("{bin}/nothing", "{bin}/nothing was not found; nobody would be told"),
+        ("{bin}/readable", "{bin}/readable may not be executed; nobody would be told"),
+    ],
+)
+def test_command_that_is_not_there_holds_and_is_doubted(
+    tmp_path: Path, write: Callable[[str], Path], program: str, why: str
+) -> None:
+    for name, mode in (("told", 0o755), ("readable", 0o644)):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(mode)
+    file = write(f'on_problem = ["{program}"]'.replace("{bin}", str(tmp_path)))
+    expected = Problem(str(file), "on_problem", why.replace("{bin}", str(tmp_path)))
+    assert doubts(load(file, {})) == ((expected,) if why else ())
+
+
+def test_command_of_nobody_is_not_doubted() -> None:
+    assert doubts(load_options()) == ()
 
 
 # --- whatever the file holds ----------------------------------------------------------------------------------

@@ -102,3 +102,14 @@ def test_what_was_uploaded_during_a_job_is_heard_of_after_it() -> None:
     assert state.heard_until() == NOW
     state.end()
     assert state.heard_until() == NOW + 7200
+
+
+def test_what_was_uploaded_during_a_pause_is_heard_of_after_it() -> None:
+    moments = [NOW]
+    state = LiveState(lambda: moments[-1])
+    state.pause("full")
+    moments.append(NOW + 3600)
+    state.pause("still full")
+    assert state.heard_until() == NOW
+    state.pause("")
+    assert state.heard_until() == NOW + 3600
