@@ -48,6 +48,7 @@ class Lookout:
         self._watcher: Watcher | None = None
         self._told: set[DoubtKind] = set()  # logged since it was well
         self._tries = 0  # at watching anew, since it was well for a while
+        self._limited_tries = 0  # the same, where a limit of the kernel was in the way
         self._paused_at: float | None = None  # seconds since the epoch; None where nothing is to be tried anew
         self._pause_s = 0.0
         self._well_since: float | None = None
@@ -101,8 +102,12 @@ class Lookout:
         return self._paused_at is not None and 0 <= now - self._paused_at < self._pause_s
 
     def _pause(self, now: float, *, limited: bool) -> None:
-        self._tries += 1
-        self._paused_at, self._pause_s = now, pause_s(self._tries, limited=limited)
+        if limited:
+            self._limited_tries += 1
+        else:
+            self._tries += 1
+        self._paused_at = now
+        self._pause_s = pause_s(self._limited_tries if limited else self._tries, limited=limited)
 
     def _begin(self) -> Watcher | None:
         """Begin to watch; None where the file system does not tell, or is not to be asked."""
@@ -132,7 +137,7 @@ class Lookout:
             self._tell(ProblemKind.WATCHING, ())
             self._settled = True
         elif is_well(self._well_since, now):
-            self._tries = 0
+            self._tries = self._limited_tries = 0
 
     def _doubt(self, watcher: Watcher, doubts: Sequence[Doubt], now: float) -> float:
         """Trust the watcher no more; of a limit, in part."""
@@ -140,18 +145,22 @@ class Lookout:
         self._well_since = None
         self._scanner.observe(Observing.POLL)
         limited = all(doubt.kind in (DoubtKind.WATCH_LIMIT, DoubtKind.NOT_STARTED) for doubt in doubts)
-        if limited and watcher.watching and self._paused_at is None:
-            self._pause(now, limited=True)
-            self._scanner.request()
-            return now + _TURN_S
-        if limited and self._is_paused(now):  # what is told of some directories is better than nothing
-            return now + _TURN_S
-        tried = self._paused_at is not None
+        if limited and watcher.watching:
+            return self._go_on_in_part(now)
         self.close()
-        if tried:  # the time has come to see whether all may be watched by now
-            return now
         self._pause(now, limited=limited)
         return now + min(self._pause_s, _TURN_S)
+
+    def _go_on_in_part(self, now: float) -> float:
+        """Keep what is told of some directories, and try now and then whether all may be watched by now."""
+        if self._paused_at is None:
+            self._pause(now, limited=True)
+            self._scanner.request()
+        elif not self._is_paused(now):
+            self._tries = 0  # so long nothing else was in the way
+            self.close()
+            return now
+        return now + _TURN_S
 
     def _say(self, doubts: Sequence[Doubt]) -> None:
         for doubt in doubts:
