@@ -107,7 +107,8 @@ class Disposer:
             self._put_back(recording)
             raise
         back = self._bench.files.put_back(Tree.SOURCE, aside, recording.path)
-        log.warning("%s: %s: it stays, as %s", naming.printable(recording.path), why_not, naming.printable(back))
+        if back != recording.path:
+            log.warning("%s: stands as %s from now on", naming.printable(recording.path), naming.printable(back))
         return self._keep(recording, look, why_not)
 
     def _keep(self, recording: Recording, look: LastLook, why_not: str) -> Outcome:
@@ -115,11 +116,13 @@ class Disposer:
         now = self._bench.clock()
         match what_follows(look):
             case Follows.NEW_RECORDING:
-                self._bench.catalog.done(recording, None, f"{why_not}: it is a recording of its own now", now)
+                reason = f"{why_not}: it is a recording of its own now"
+                self._bench.catalog.done(recording, None, reason, now, trouble=True)
             case Follows.LATER:
-                self._bench.catalog.hold(recording, why_not, now + self._bench.settings.patience.settle_s, now)
+                later = now + self._bench.settings.patience.settle_s
+                self._bench.catalog.hold(recording, why_not, later, now, trouble=True)
             case Follows.ARCHIVE_AGAIN:
-                self._bench.catalog.wait(recording, why_not, now, now)
+                self._bench.catalog.wait(recording, why_not, now, now, trouble=True)
             case unreachable:
                 assert_never(unreachable)
         return outcome(recording, Result.WAITING, f"{why_not}: it stays")

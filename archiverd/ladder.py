@@ -185,7 +185,7 @@ class Ladder:
         breaker = self._breaker(foot)
         log.warning(
             "%s rests for %g s (for %s), and clips go on to the next rung: %s", foot[0], breaker.rest_s, foot[1],
-            breaker.reason,
+            breaker.reason, extra={"rung": foot[0]},
         )  # fmt: skip
         self._forget(foot)
 
@@ -197,7 +197,7 @@ class Ladder:
             self._open(foot, probed.reason, probed.remedy)
         else:
             self._breakers[foot] = self._breaker(foot).on_trial()
-            log.warning("%s works again (for %s), and is used", *foot)
+            log.warning("%s works again (for %s), and is used", *foot, extra={"rung": foot[0]})
         self._tell()
 
     def _settled(self, foot: Foot) -> Probed:

@@ -126,7 +126,8 @@ class _Descent:
     def _fall(self, fall: Fall, level: int) -> None:
         self._falls.append(fall)
         if fall.here:
-            log.log(level, "%s: falls from %s", naming.printable(self._recording.path), fall)
+            path = naming.printable(self._recording.path)
+            log.log(level, "%s: falls from %s", path, fall, extra={"rung": fall.rung})
 
     def _on(self, engine: Engine, target: int) -> Made | str:
         """The same of one rung. Raises: TranscodeFailed, VerificationFailed."""

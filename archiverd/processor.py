@@ -35,10 +35,12 @@ from archiverd.media.probe import probe
 from archiverd.media.source import Source, declared_frames
 from archiverd.policy import naming
 from archiverd.policy.admission import Admitted, Look, Refused, Wait, admit, quiet_s
+from archiverd.policy.change import made_by
 from archiverd.policy.clip_info import select
-from archiverd.policy.model import ArchiveKind, Fingerprint, Receipt, Recording, State, Tree
+from archiverd.policy.model import Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
+from archiverd.service.log_fields import about
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.open_files import writers
 from archiverd.workbench import Workbench, outcome
@@ -62,23 +64,25 @@ class FileProcessor:
         a file in the archive that is not what its receipt says: it is not taken for this recording's archive.
         Raises: ResourceError where the machine fails, Interrupted on a stop; the recording then waits unharmed.
         """
-        try:
-            claimed = self._bench.catalog.claim(recording, recording.job or secrets.token_hex(6), self._bench.clock())
-        except ClaimLostError as error:
-            log.warning("%s", error)
-            return outcome(recording, Result.WAITING, error.message)
-        try:
-            if claimed.state is State.ARCHIVED:
-                return self._let_go(claimed, Result.DISPOSED)
-            return self._archive(claimed, again=again, distrusted=distrusted)
-        except (JobError, OSError) as error:
-            return self._after_failure(claimed, error)
-        except (ResourceError, StartupError, Interrupted) as error:
-            self._release(claimed, error)
-            raise
-        except Exception as error:  # a bug of ours must not cost the other recordings their turn
-            log.exception("%s: internal error", naming.printable(claimed.path))
-            return self._after_failure(claimed, JobError(f"internal error: {type(error).__name__}: {error}"))
+        job = recording.job or secrets.token_hex(6)
+        with about(recording, job):
+            try:
+                claimed = self._bench.catalog.claim(recording, job, self._bench.clock())
+            except ClaimLostError as error:
+                log.warning("%s", error)
+                return outcome(recording, Result.WAITING, error.message)
+            try:
+                if claimed.state is State.ARCHIVED:
+                    return self._let_go(claimed, Result.DISPOSED)
+                return self._archive(claimed, again=again, distrusted=distrusted)
+            except (JobError, OSError) as error:
+                return self._after_failure(claimed, error)
+            except (ResourceError, StartupError, Interrupted) as error:
+                self._release(claimed, error)
+                raise
+            except Exception as error:  # a bug of ours must not cost the other recordings their turn
+                log.exception("%s: internal error", naming.printable(claimed.path))
+                return self._after_failure(claimed, JobError(f"internal error: {type(error).__name__}: {error}"))
 
     # -- from source to archive ---------------------------------------------------------------------------
 
@@ -100,7 +104,6 @@ class FileProcessor:
                 archived = self._make_archive(recording, source, sha256, before)
         if standing is not None and again:
             self._standing.retire(archived, standing.path)
-        _log_archived(archived)
         assert archived.receipt is not None, "an archived recording has its receipt"
         return self._let_go(archived, Result(archived.receipt.kind.value))
 
@@ -112,11 +115,9 @@ class FileProcessor:
         reason = f"its archive {naming.printable(recording.archive or '')} no longer stands as it was committed"
         now = self._bench.clock()
         if not self._source_is_there(recording):
-            log.error("%s: %s, and its source is gone", naming.printable(recording.path), reason)
-            self._bench.catalog.hold(recording, reason, now, now)
+            self._bench.catalog.hold(recording, f"{reason}, and its source is gone", now, now, trouble=True)
             return outcome(recording, Result.FAILED, f"{reason}, and its source is gone: look in the trash")
-        log.warning("%s: %s; it is archived again", naming.printable(recording.path), reason)
-        waiting = self._bench.catalog.wait(recording, reason, now, now)
+        waiting = self._bench.catalog.wait(recording, reason, now, now, trouble=True)
         if result is Result.DISPOSED:
             return self.process(waiting, distrusted=recording.archive)
         # It was made a moment ago: whatever takes it away would take the next one too.
@@ -228,7 +229,7 @@ class FileProcessor:
                 log.debug("%s: taken a moment ago", naming.printable(final))
                 continue
             receipt = replace(receipt, committed_at=self._bench.clock())
-            return self._bench.catalog.archived(recording, receipt, _told(receipt), self._bench.clock())
+            return self._bench.catalog.archived(recording, receipt, made_by(receipt), self._bench.clock())
 
     # -- what can go wrong --------------------------------------------------------------------------------
 
@@ -237,8 +238,7 @@ class FileProcessor:
         recording, now = self._bench.catalog.reload(claimed), self._bench.clock()
         reason = _words(error)
         if recording.state is State.ARCHIVED:
-            log.error("%s: archived, but its source can't be let go of: %s", naming.printable(recording.path), reason)
-            self._bench.catalog.hold(recording, reason, now + 60, now)
+            self._bench.catalog.hold(recording, reason, now + 60, now, trouble=True)
             return outcome(recording, Result.FAILED, f"archived, but its source stays: {reason}")
         follows = after_fault(
             self._fault(recording, error),
@@ -255,8 +255,7 @@ class FileProcessor:
                 tried = f" (after {recording.attempts + 1} attempts)" if recording.attempts else ""
                 return self._quarantine(recording, f"{reason}{tried}")
             case Retry(for_s, counted):
-                log.warning("%s: %s; tried again later", naming.printable(recording.path), reason)
-                self._bench.catalog.wait(recording, reason, now + for_s, now, failed=counted)
+                self._bench.catalog.wait(recording, reason, now + for_s, now, failed=counted, trouble=True)
                 result = Result.WAITING if isinstance(error, SourceChanged) else Result.FAILED
                 return outcome(recording, result, reason)
             case unreachable:
@@ -279,7 +278,6 @@ class FileProcessor:
         return self._bench.files.status(Tree.SOURCE, recording.path) is not None
 
     def _quarantine(self, recording: Recording, reason: str) -> Outcome:
-        log.warning("%s: quarantined, it stays where it is: %s", naming.printable(recording.path), reason)
         self._bench.catalog.quarantine(recording, reason, self._bench.clock())
         return outcome(recording, Result.QUARANTINED, reason)
 
@@ -297,27 +295,6 @@ class FileProcessor:
                 self._bench.catalog.hold(recording, reason, now, now)
         except ResourceError as second:
             log.warning("%s: stays claimed until the next start: %s", naming.printable(claimed.path), second)
-
-
-def _told(receipt: Receipt) -> str:
-    if receipt.kind is ArchiveKind.VERBATIM:
-        return f"the original bytes: {receipt.reason}"
-    device = f" on {receipt.device}" if receipt.device else ""
-    falls = "".join(f"; fell from {fall}" for fall in receipt.falls)
-    return f"transcoded by {receipt.rung}{device}, {receipt.frames} frames{falls}"
-
-
-def _log_archived(recording: Recording) -> None:
-    receipt = recording.receipt
-    assert receipt is not None, "an archived recording has its receipt"
-    other_name = "" if recording.archive == recording.path else f" as {naming.printable(recording.archive or '')}"
-    why = f"; {receipt.reason}" if receipt.reason else ""
-    by = f" by {receipt.rung}" if receipt.rung else ""
-    on = f" on {receipt.device}" if receipt.device else ""
-    log.info(
-        "%s: archived%s (%s%s%s): %d of %d bytes%s", naming.printable(recording.path), other_name, receipt.kind, by,
-        on, receipt.archive.size, receipt.source.size, why,
-    )  # fmt: skip
 
 
 def _words(error: JobError | OSError) -> str:

@@ -57,7 +57,7 @@ class Recoverer:
 
     def _recover_job(self, recording: Recording, troubles: list[Outcome]) -> None:
         stands = recording.state is State.PUBLISHING and self._stands(recording)
-        now, name = self._clock(), naming.printable(recording.path)
+        now = self._clock()
         match after_death(recording, archive_stands=stands):
             case Trace.FINISH:
                 assert recording.archive is not None, "a recording being published has the name of its archive"
@@ -65,15 +65,12 @@ class Recoverer:
                 self._files.sync_file(Tree.ARCHIVE, recording.archive)
                 receipt = replace(recording.receipt, committed_at=now)
                 self._catalog.archived(recording, receipt, "its archive was found published after a restart", now)
-                log.info("%s: its archive was published just before the process died; it stands", name)
             case Trace.QUARANTINE:
                 reason = f"the process died {recording.crashes + 1} times in a row while working on it"
                 self._catalog.quarantine(recording, reason, now)
                 troubles.append(Outcome(recording.path, Result.QUARANTINED, reason, recording.fingerprint.size))
-                log.error("%s: quarantined, it stays where it is: %s", name, reason)
             case Trace.REDO:
                 self._catalog.crashed(recording, now)
-                log.warning("%s: the process died while working on it; it is done again", name)
             case unreachable:
                 assert_never(unreachable)
 

@@ -24,6 +24,7 @@ ROOT_LOGGER = "archiverd"
 LOG_FILE_BYTES = 4 * 1024 * 1024
 LOG_FILES_KEPT = 5
 LOG_FILE_MODE = 0o640
+JOURNAL_SOCKET = Path("/run/systemd/journal/socket")
 
 # What moves the cursor, ends a line or turns the reading direction, and the bytes of names that are not UTF-8.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -71,22 +72,23 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = f"{record.levelname} {record.name}: {one_line(record.getMessage())}"
-        further = [f"  {one_line(line)}" for line in self._continuation(record)]
+        further = [f"  {line}" for line in self.continuation(record)]
         if self._journal:
-            return "\n".join(f"<{_priority(record.levelno)}>{line}" for line in (message, *further))
+            return "\n".join(f"<{priority(record.levelno)}>{line}" for line in (message, *further))
         stamp = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
         return "\n".join((f"{stamp} {message}", *further))
 
-    def _continuation(self, record: logging.LogRecord) -> list[str]:
+    def continuation(self, record: logging.LogRecord) -> list[str]:
+        """What follows the message of a record, line by line: a traceback."""
         lines: list[str] = []
         if record.exc_info:
             lines += self.formatException(record.exc_info).split("\n")
         if record.stack_info:
             lines += self.formatStack(record.stack_info).split("\n")
-        return lines
+        return [one_line(line) for line in lines]
 
 
-def _priority(level: int) -> int:
+def priority(level: int) -> int:
     """The syslog priority of a level of logging. Source: sd-daemon(3)."""
     for least, priority in ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6)):
         if level >= least:
@@ -163,9 +165,9 @@ def _open_log(path: str, flags: int) -> int:
 class Logger:
     """Sets up the `archiverd` logger with a console and, where asked for, a log file; undoes it at the end.
 
-    `level` is what the file takes, `console_level` what the console takes (the same unless given). A file that
-    cannot be opened or written is named once, with the reason, and the console takes its level over. Start and
-    close from one thread; log from any.
+    The console is the stream, or the journal where the stream leads there. `level` is what the file takes,
+    `console_level` what the console takes (the same unless given). A file that cannot be opened or written is named
+    once, with the reason, and the console takes its level over. Start and close from one thread; log from any.
     """
 
     def __init__(
@@ -177,6 +179,7 @@ class Logger:
         console_level: int | None = None,
         stream: TextIO | None = None,
         environ: Mapping[str, str] = os.environ,
+        journal: Path = JOURNAL_SOCKET,
     ) -> None:
         self._level = level
         self._log_file = log_file
@@ -184,8 +187,10 @@ class Logger:
         self._console_level = level if console_level is None else console_level
         self._stream = stream
         self._environ = environ
+        self._journal = journal
         self._console: ThreadSafeStreamHandler | None = None
         self._file: _LogFile | None = None
+        self._file_fails = False  # and the console takes its lines
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Logger:
@@ -213,6 +218,21 @@ class Logger:
         self._undo.close()
         self._console = None
         self._file = None
+        self._file_fails = False
+
+    def set_level(self, level: int, *, console_level: int | None = None) -> None:
+        """From now on take other levels, as if they had been given at first. Any thread. Raises: ValueError."""
+        if self._console is None:
+            raise ValueError("the Logger is not started")
+        self._level = level
+        self._console_level = level if console_level is None else console_level
+        if self._file is not None:
+            self._file.setLevel(level)
+        self._console.setLevel(self._level_of_console())
+        logging.getLogger(ROOT_LOGGER).setLevel(min(self._level, self._console_level))
+
+    def _level_of_console(self) -> int:
+        return min(self._level, self._console_level) if self._file_fails else self._console_level
 
     @contextlib.contextmanager
     def below(self, display: Display) -> Iterator[None]:
@@ -227,9 +247,15 @@ class Logger:
             console.display = before
 
     def _open_console(self) -> ThreadSafeStreamHandler:
-        console = ThreadSafeStreamHandler(self._stream, display=self._display)
-        console.setLevel(self._console_level)
-        console.setFormatter(LineFormatter(journal=goes_to_journal(console.stream, self._environ)))
+        stream: TextIO | None = sys.stderr if self._stream is None else self._stream
+        if goes_to_journal(stream, self._environ):
+            from archiverd.service.journal import JournalHandler  # noqa: PLC0415  (loaded only where it is used)
+
+            console: ThreadSafeStreamHandler = JournalHandler(self._journal, stream)
+        else:
+            console = ThreadSafeStreamHandler(stream, display=self._display)
+            console.setFormatter(LineFormatter())
+        console.setLevel(self._level_of_console())
         return console
 
     def _open_file(self, path: Path) -> None:
@@ -258,7 +284,8 @@ class Logger:
         console.handle(logging.LogRecord(__name__, logging.WARNING, __file__, 0, warning, values, None))
         if lost is not None and lost.levelno < console.level:
             console.handle(lost)
-        console.setLevel(min(self._level, self._console_level))
+        self._file_fails = True
+        console.setLevel(self._level_of_console())
 
 
 def forget_lost_output() -> None:

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from archiverd.errors import ArchiverError, ResourceError, StartupError
+from archiverd.policy.change import Before, Change
 from archiverd.policy.model import (
     Event,
     Fingerprint,
@@ -50,6 +51,7 @@ from archiverd.storage.catalog_rows import (
     receipt_text,
 )
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
+from archiverd.storage.change_log import ChangeLog
 
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
 SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
@@ -90,7 +92,8 @@ class Catalog:
         self.id = ""
         self._read_only = read_only
         self._new_id = new_id
-        self._version_seen = -1
+        self._changes: list[tuple[int, Before | None, bool]] = []  # of the transaction: id, before, trouble
+        self._change_log = ChangeLog()
 
     def __enter__(self) -> Self:
         with self._faults():
@@ -260,8 +263,14 @@ class Catalog:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; what it has added to the history is told in the log once it is committed."""
+        self._changes.clear()
         with self._faults(), self._transaction():
             yield self._connection
+            # Read within it: once it is committed, nothing may fail any more.
+            changes = [Change(self._load(identity), before, trouble) for identity, before, trouble in self._changes]
+        for change in changes:
+            self._change_log.tell(change)
 
     # -- offers and claims --------------------------------------------------------------------------------
 
@@ -278,7 +287,7 @@ class Catalog:
             if row is None:
                 row = self._enter(clip, now, reason)
             elif row["state"] == State.GONE:
-                self._set(row["id"], State.WAITING, "the source is there again", now)
+                self._set(row, State.WAITING, "the source is there again", now)
             # Seen by a clock that was ahead: from now on it counts from now.
             connection.execute("UPDATE recording SET seen_at = ? WHERE id = ? AND seen_at > ?", (now, row["id"], now))
             for snapshot in found.snapshots:
@@ -297,7 +306,7 @@ class Catalog:
         """Make the row of a content of a path that was not seen before."""
         path, mark, name = os.fsencode(clip.path), clip.fingerprint, clip.name
         waiting = self._connection.execute(
-            "SELECT id FROM recording WHERE path = ? AND state = ?", (path, State.WAITING)
+            "SELECT * FROM recording WHERE path = ? AND state = ?", (path, State.WAITING)
         ).fetchone()
         if waiting is not None:
             self._connection.execute(
@@ -305,19 +314,19 @@ class Catalog:
                 " WHERE id = ?",
                 (mark.ino, mark.size, mark.mtime_ns, now, waiting["id"]),
             )
-            self._set(waiting["id"], State.WAITING, "the file has changed", now)
+            self._set(waiting, State.WAITING, "the file has changed", now)
         else:
             for old in self._connection.execute(
-                "SELECT id FROM recording WHERE path = ? AND state = ?", (path, State.QUARANTINED)
+                "SELECT * FROM recording WHERE path = ? AND state = ?", (path, State.QUARANTINED)
             ).fetchall():
-                self._set(old["id"], State.GONE, "replaced by another upload of the same name", now)
+                self._set(old, State.GONE, "replaced by another upload of the same name", now)
             cursor = self._connection.execute(
                 "INSERT INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
                 " not_before, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (path, mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera), name.taken_at.isoformat(),
                  name.copy, State.WAITING, reason_text(reason), now, now),
             )  # fmt: skip
-            self._log(int(cursor.lastrowid or 0), State.WAITING, reason, now)
+            self._note(int(cursor.lastrowid or 0), State.WAITING, reason, now, before=None)
         row = self._find(clip)
         assert row is not None, "a row just entered"
         return row
@@ -355,7 +364,8 @@ class Catalog:
         if not entered.rowcount:
             return
         identity = int(entered.lastrowid or 0)
-        self._log(identity, known.state, f"known again, for the catalog was made anew: {known.reason}", now)
+        # Not told in the log one by one: there may be a million, and none has changed.
+        self._history(identity, known.state, f"known again, for the catalog was made anew: {known.reason}", now)
         for snapshot in known.snapshots:
             _attach(connection, identity, snapshot.path, snapshot.fingerprint)
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, snapshot.disposed_to)
@@ -377,12 +387,17 @@ class Catalog:
     # -- steps of a recording -----------------------------------------------------------------------------
 
     def wait(
-        self, recording: Recording, reason: str, not_before: float, now: float, *, failed: bool = False
-    ) -> Recording:
-        """Put a recording back to wait, from whatever state its owner holds it in; `failed` counts an attempt."""
+        self, recording: Recording, reason: str, not_before: float, now: float, *, failed: bool = False,
+        trouble: bool = False,
+    ) -> Recording:  # fmt: skip
+        """Put a recording back to wait, from whatever state its owner holds it in; `failed` counts an attempt.
+
+        `trouble`, here and elsewhere, makes its line of the log a warning.
+        """
         with self._writing():
             self._move(
-                recording, State.WAITING, reason, now, from_=recording.state, job="", not_before=not_before,
+                recording, State.WAITING, reason, now, from_=recording.state, trouble=trouble or failed, job="",
+                not_before=not_before,
                 attempts=recording.attempts + failed, archive=None, archive_sha256="", archive_size=0, receipt=None,
             )  # fmt: skip
             return self._load(recording.id)
@@ -392,7 +407,7 @@ class Catalog:
         with self._writing():
             reason = "the process died while working on it"
             self._move(
-                recording, State.WAITING, reason, now, from_=recording.state, job="", not_before=now,
+                recording, State.WAITING, reason, now, from_=recording.state, trouble=True, job="", not_before=now,
                 crashes=recording.crashes + 1, archive=None, archive_sha256="", archive_size=0, receipt=None,
             )  # fmt: skip
             return self._load(recording.id)
@@ -431,13 +446,15 @@ class Catalog:
             )  # fmt: skip
             return self._load(recording.id)
 
-    def hold(self, recording: Recording, reason: str, not_before: float, now: float) -> Recording:
+    def hold(
+        self, recording: Recording, reason: str, not_before: float, now: float, *, trouble: bool = False
+    ) -> Recording:
         """Leave an archived recording archived: its source can't be let go of now, and why."""
         again = reason == recording.reason  # what is held each day anew needs no line for each
         with self._writing():
             # The job stays: should a `.gone` file still stand, its name is what leads back to this recording.
             self._move(
-                recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, logged=not again, not_before=not_before
+                recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, trouble=trouble, not_before=not_before
             )
             return self._load(recording.id)
 
@@ -455,11 +472,14 @@ class Catalog:
             self._move(recording, State.ARCHIVED, reason, now, from_=State.DONE, not_before=now)
             return self._load(recording.id)
 
-    def done(self, recording: Recording, disposed_to: PurePosixPath | None, reason: str, now: float) -> Recording:
+    def done(
+        self, recording: Recording, disposed_to: PurePosixPath | None, reason: str, now: float, *,
+        trouble: bool = False,
+    ) -> Recording:  # fmt: skip
         """Commit that the source is let go of: its place in the trash, or None when it was deleted."""
         with self._writing():
             self._move(
-                recording, State.DONE, reason, now, from_=State.ARCHIVED, job="",
+                recording, State.DONE, reason, now, from_=State.ARCHIVED, trouble=trouble, job="",
                 disposed_to=None if disposed_to is None else os.fsencode(disposed_to),
             )  # fmt: skip
             return self._load(recording.id)
@@ -500,17 +520,10 @@ class Catalog:
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, disposed_to)
 
     def _move(
-        self,
-        recording: Recording,
-        state: State,
-        reason: str,
-        now: float,
-        *,
-        from_: State,
-        logged: bool = True,
+        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, trouble: bool = False,
         **columns: Any,
-    ) -> None:  # Any: SQLite's own value types, by column name
-        """One conditional update, and its line of history.
+    ) -> None:  # fmt: skip  # Any: SQLite's own value types, by column name
+        """One conditional update, and its line of history; `trouble` where somebody may have to look.
 
         Raises: ClaimLostError when the row is not in `from_` under the job the caller knows.
         """
@@ -521,17 +534,26 @@ class Catalog:
         ).rowcount
         if changed != 1:
             raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
-        if logged:
-            self._log(recording.id, state, reason, now)
+        before = Before(from_, recording.reason, recording.job)
+        self._note(recording.id, state, reason, now, before=before, trouble=trouble)
 
-    def _set(self, identity: int, state: State, reason: str, now: float) -> None:
+    def _set(self, row: sqlite3.Row, state: State, reason: str, now: float) -> None:
         self._connection.execute(
             "UPDATE recording SET state = ?, reason = ?, not_before = ?, job = '' WHERE id = ?",
-            (state, reason_text(reason), now, identity),
+            (state, reason_text(reason), now, row["id"]),
         )
-        self._log(identity, state, reason, now)
+        with self._making_sense():
+            before = Before(State(row["state"]), row["reason"], row["job"])
+        self._note(row["id"], state, reason, now, before=before)
 
-    def _log(self, identity: int, state: State, reason: str, now: float) -> None:
+    def _note(
+        self, identity: int, state: State, reason: str, now: float, *, before: Before | None, trouble: bool = False
+    ) -> None:
+        """A line of the history; it becomes one of the log with the commit."""
+        self._history(identity, state, reason, now)
+        self._changes.append((identity, before, trouble))
+
+    def _history(self, identity: int, state: State, reason: str, now: float) -> None:
         self._connection.execute(
             "INSERT INTO history (recording, at, state, reason) VALUES (?, ?, ?, ?)",
             (identity, now, state, reason_text(reason)),

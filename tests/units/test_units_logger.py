@@ -323,6 +323,33 @@ def test_name_that_is_not_utf8_is_logged_as_bytes(tmp_path: Path, stream: io.Str
     assert rb"caf\xe9.mp4" in (tmp_path / "a.log").read_bytes()
 
 
+def test_level_can_be_changed_while_it_logs(tmp_path: Path, stream: io.StringIO) -> None:
+    with Logger(logging.WARNING, tmp_path / "a.log", stream=stream) as logger:
+        log.info("before")
+        logger.set_level(logging.DEBUG)
+        log.debug("after")
+        logger.set_level(logging.ERROR, console_level=logging.WARNING)
+        log.info("neither")
+        log.warning("console")
+
+    assert [line.split(": ")[-1] for line in stream.getvalue().splitlines()] == ["after", "console"]
+    assert [line.split(": ")[-1] for line in (tmp_path / "a.log").read_text().splitlines()] == ["after"]
+
+
+def test_level_changed_leaves_the_lines_of_a_failing_file_to_the_console(stream: io.StringIO) -> None:
+    with Logger(logging.INFO, Path("/dev/full"), stream=stream) as logger:
+        log.info("lost")
+        logger.set_level(logging.INFO, console_level=logging.ERROR)
+        log.info("told")
+
+    assert stream.getvalue().endswith("INFO archiverd.test: told\n")
+
+
+def test_level_of_a_logger_that_is_not_started_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not started"):
+        Logger(logging.INFO).set_level(logging.DEBUG)
+
+
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
@@ -387,7 +414,7 @@ def test_console_under_systemd_has_priorities_while_the_file_has_times(tmp_path:
     with (tmp_path / "stderr").open("w", encoding="utf-8") as console:
         status = os.fstat(console.fileno())
         environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-        with Logger(logging.INFO, tmp_path / "a.log", stream=console, environ=environ):
+        with Logger(logging.INFO, tmp_path / "a.log", stream=console, environ=environ, journal=tmp_path / "none"):
             log.warning("one")
 
     assert (tmp_path / "stderr").read_text() == "<4>WARNING archiverd.test: one\n"

@@ -17,6 +17,7 @@ from archiverd.cli import cli
 from archiverd.errors import ArchiverError
 from archiverd.policy.model import State
 from archiverd.policy.naming import FileKind, kind_of
+from archiverd.service import log_fields
 from archiverd.service.graceful_exit import GracefulExit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +183,14 @@ def test_names_of_files_are_what_the_reference_says(name: str, kind: FileKind) -
     for placeholder, example in stands_for.items():
         name = name.replace(placeholder, example)
     assert kind_of(name) is kind
+
+
+# --- the log -------------------------------------------------------------------------------------------------
+
+
+def test_every_field_of_the_log_is_documented() -> None:
+    told = {row[0].strip("`") for row in rows(sections(REF / "log.md")["Fields"])}
+    assert told == {name.upper() for name in log_fields.NAMES} | {"LOGGER", "THREAD_NAME"}
 
 
 # --- the documents hang together -----------------------------------------------------------------------------
