@@ -94,7 +94,7 @@ def differences(listing: Listing, known: Known, names: NamePatterns, now: float)
     for clip in listing.clips:
         same = (row for row in rows.pop(clip.path.name, ()) if row.fingerprint == clip.fingerprint)
         found = next(same, None)
-        if found is None or _calls_for_a_look(found, now, protected=clip.path in listing.protected):
+        if found is None or _calls_for_a_look(found, clip.path, listing.protected, now):
             clips.append(clip.path)
     absent = [name for name, of_name in rows.items() if any(_is_expected(row, now) for row in of_name)]
     return Differences(
@@ -104,17 +104,17 @@ def differences(listing: Listing, known: Known, names: NamePatterns, now: float)
     )
 
 
-def _calls_for_a_look(row: KnownFile, now: float, *, protected: bool) -> bool:
+def _calls_for_a_look(row: KnownFile, path: PurePosixPath, protected: frozenset[PurePosixPath], now: float) -> bool:
     """Whether something is to be done about a clip that stands there, and its row says so only now."""
     match row.state:
+        case State.WAITING | State.ACTIVE | State.PUBLISHING | State.QUARANTINED:
+            return False
         case State.GONE:
             return True
         case State.DONE:
-            return not protected
+            return path not in protected
         case State.ARCHIVED:
-            return not protected and row.not_before <= now
-        case State.WAITING | State.ACTIVE | State.PUBLISHING | State.QUARANTINED:
-            return False
+            return row.not_before <= now and path not in protected
 
 
 def _is_expected(row: KnownFile, now: float) -> bool:
