@@ -133,8 +133,11 @@ class LiveFile:
             return
         self._written, self._fails = live, False
 
-    def close(self) -> None:
-        """Take the file away: nothing is done any more."""
+    def close(self, *, ended: bool) -> None:
+        """Take the file away where the daemon ends; else leave its last word there, for it goes on without this."""
+        if not ended:
+            self.step(0.0)
+            return
         self._written = None
         with suppress(OSError, ResourceError):  # a file that stays names a process that is no more
             remove_file(self._path)

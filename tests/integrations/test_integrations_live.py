@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from archiverd.live import LiveFile, LiveState, find_daemon
-from archiverd.policy.live import LIVE_NAME, Live, Phase, to_text
+from archiverd.policy.live import LIVE_NAME, Live, Phase, status_words, to_text
 
 NOW = 1_800_000_000.0
 
@@ -31,10 +31,21 @@ def test_what_the_daemon_does_is_found_beside_it_and_not_after_it(tmp_path: Path
     assert (found.running, found.live) == (True, state.value)
     assert found.live is not None
     assert found.live.pid == os.getpid()
-    file.close()
-    file.close()
+    file.close(ended=True)
+    file.close(ended=True)
     assert find_daemon(tmp_path) == find_daemon(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_daemon_that_is_cut_off_leaves_word_of_it(tmp_path: Path, state: LiveState) -> None:
+    file = LiveFile(tmp_path, state)
+    file.step(NOW)
+    state.enter(Phase.CUT_OFF, "/camera is not there")
+    file.close(ended=False)
+    found = find_daemon(tmp_path)
+    assert found.running
+    assert found.live is not None
+    assert status_words(found.live) == "cut off: /camera is not there"
 
 
 def test_the_file_is_written_only_where_something_changed(tmp_path: Path, state: LiveState) -> None:
