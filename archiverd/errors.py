@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class ArchiverError(Exception):
@@ -16,7 +15,7 @@ class ArchiverError(Exception):
     `message` says what is wrong and where; `advice` says what the reader can do about it.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1  # of the class; an error that another process told has that process's
 
     def __init__(self, message: str, *, advice: str = "") -> None:
         super().__init__(message)

@@ -40,6 +40,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
 PROCESS = "archiverd/media/process.py"
 SIGNALS = "archiverd/service/graceful_exit.py"
+DETACH = "archiverd/service/detach.py"
 FILES = "archiverd/storage/file_manager.py"
 CATALOG = "archiverd/storage/catalog.py"
 
@@ -204,7 +205,7 @@ def only_in(home: str, what: str, modules: frozenset[str]) -> Rule:
     return rule
 
 
-_SPAWNS = "execl execle execlp execlpe execv execve execvp execvpe fork forkpty popen posix_spawn posix_spawnp system"
+_SPAWNS = "execl execle execlp execlpe execv execve execvp execvpe forkpty popen posix_spawn posix_spawnp system"
 _SPAWN_MODES = "spawnl spawnle spawnlp spawnlpe spawnv spawnve spawnvp spawnvpe"
 starts_programs_in_one_place = only_in(
     PROCESS,
@@ -212,6 +213,8 @@ starts_programs_in_one_place = only_in(
     frozenset({"subprocess", "multiprocessing", "pty", "asyncio.subprocess", "asyncio.create_subprocess_exec"})
     | {f"os.{name}" for name in f"{_SPAWNS} {_SPAWN_MODES}".split()},
 )
+
+forks_in_one_place = only_in(DETACH, "the process is doubled", frozenset({"os.fork", "daemon"}))
 
 handles_signals_in_one_place = only_in(
     SIGNALS,
@@ -351,6 +354,7 @@ RULES: tuple[Rule, ...] = (
     imports_point_down,
     imports_are_written_out,
     starts_programs_in_one_place,
+    forks_in_one_place,
     handles_signals_in_one_place,
     speaks_sql_in_one_place,
     moves_files_in_one_place,
@@ -363,6 +367,7 @@ RULES: tuple[Rule, ...] = (
 )
 RULE_NAMES = {
     starts_programs_in_one_place: "starts_programs_in_one_place",
+    forks_in_one_place: "forks_in_one_place",
     handles_signals_in_one_place: "handles_signals_in_one_place",
     speaks_sql_in_one_place: "speaks_sql_in_one_place",
 }
@@ -417,6 +422,8 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (starts_programs_in_one_place, CLI, "import os\nos.system('true')"),
     (starts_programs_in_one_place, CLI, "import os as o\no.posix_spawn('x', [], {})"),
     (starts_programs_in_one_place, CLI, "import multiprocessing.pool"),
+    (forks_in_one_place, CLI, "import os\nos.fork()"),
+    (forks_in_one_place, SERVICE, "from daemon import DaemonContext"),
     # signals
     (handles_signals_in_one_place, CLI, "import signal\nsignal.signal(signal.SIGTERM, handler)"),
     (handles_signals_in_one_place, CLI, "from signal import signal as on"),
@@ -487,6 +494,8 @@ GOOD: tuple[tuple[Rule, str, str], ...] = (
     (starts_programs_in_one_place, PROCESS, "import subprocess"),
     (starts_programs_in_one_place, TEST, "import subprocess"),
     (starts_programs_in_one_place, CLI, "import os\nos.getpid()"),
+    (forks_in_one_place, DETACH, "import os\nfrom daemon import DaemonContext\nos.fork()"),
+    (forks_in_one_place, CLI, "from archiverd.daemon import Daemon"),
     (handles_signals_in_one_place, SIGNALS, "import signal\nsignal.signal(signal.SIGTERM, handler)"),
     (handles_signals_in_one_place, PROCESS, "import signal\nterm = signal.SIGTERM"),
     (speaks_sql_in_one_place, CATALOG, "import sqlite3"),
