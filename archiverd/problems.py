@@ -13,6 +13,7 @@ from archiverd.policy.problems import Change, Course, Notice, Problem, ProblemKi
 log = logging.getLogger(__name__)
 
 _TURN_S = 1.0  # between two looks at what was reported
+_FIELDS = {ProblemKind.QUIET: "camera", ProblemKind.HARDWARE: "rung"}  # of the log's line, by which it is found again
 _MOST_UNTOLD = 100  # notices kept for `on_problem`; the oldest go first
 
 
@@ -133,7 +134,10 @@ class Problems:
 
 def _log(notice: Notice) -> None:
     problem = notice.problem
+    field = _FIELDS.get(problem.kind)
+    extra = {} if field is None else {field: problem.subject}
     if notice.change is Change.CLOSED:
-        log.info("no longer a problem: %s", problem.message)
+        log.info("no longer a problem: %s", problem.message, extra=extra)
         return
-    log.log(logging.ERROR if is_serious(problem.kind) else logging.WARNING, "problem: %s", problem)
+    level = logging.ERROR if is_serious(problem.kind) else logging.WARNING
+    log.log(level, "problem: %s", problem, extra=extra)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from archiverd.errors import ResourceError, StartupError
-from archiverd.media.process import Ending, Limits, run
+from archiverd.media.process import Limits, run
 from archiverd.policy.naming import printable
 from archiverd.policy.problems import Notice
 from archiverd.policy.stop import StopToken
@@ -109,14 +109,11 @@ class Teller:
                 command = self._command
             if not command:
                 return True
-            failed = self._run(command, notice)
-            if failed is None:
-                return False
-            if not failed:
+            why = self._run(command, notice)
+            if not why:
                 self._fails = False
                 return True
-            why = failed
-            if self._stop.wait(pause_s):
+            if self._stop.wait(pause_s):  # it may have failed for being stopped
                 return False
         if not self._fails:
             tries = len(self._pauses_s) + 1
@@ -124,8 +121,8 @@ class Teller:
         self._fails = True
         return True
 
-    def _run(self, command: tuple[str, ...], notice: Notice) -> str | None:
-        """Run it once. Returns why it failed, "" where it went well, None where it was stopped."""
+    def _run(self, command: tuple[str, ...], notice: Notice) -> str:
+        """Run it once. Returns why it failed, "" where it went well."""
         said: list[str] = []
 
         def listen(line: str) -> None:
@@ -139,8 +136,6 @@ class Teller:
             )  # fmt: skip
         except (StartupError, ResourceError) as error:
             return error.message
-        if finished.ending is Ending.STOPPED:
-            return None
         if finished.ok:
             return ""
         return printable(finished.describe() if finished.stderr.strip() else ": ".join([finished.describe(), *said]))

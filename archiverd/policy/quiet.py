@@ -81,9 +81,9 @@ class Rhythm:
         return SLOT_S * float(pauses[-2][0]) if len(pauses) > 1 else 0.0
 
     def _days_before(self, at: float) -> Iterator[float]:
-        """The same time of day on the days that are known, latest first."""
+        """The same time of day on the days that are known, latest first. After the last upload there are no pauses."""
         first = self._slots[0] * SLOT_S
-        moment = at - _DAY_S * max(1, -(-(at - self.last) // _DAY_S))
+        moment = at - _DAY_S
         while moment >= first:
             yield moment
             moment -= _DAY_S

@@ -246,6 +246,32 @@ def test_a_clock_that_jumps_raises_no_alarm(catalog: Catalog, jump: float) -> No
     assert quiet(watch) == []
 
 
+def test_a_machine_that_slept_listens_before_it_says_a_camera_is_quiet(catalog: Catalog) -> None:
+    upload_for_days(catalog, "front", 10)
+    watch = Watch(catalog)
+    watch.look()
+    watch.now += DAY
+    watch.pass_by(0.9 * HOUR)
+    assert quiet(watch) == []
+    watch.pass_by(2 * HOUR)
+    assert quiet(watch) == ["front"]
+
+
+def test_what_came_while_the_clock_was_ahead_hides_no_silence_after(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    watch.now = NOW - 10 * DAY
+    enter(catalog, [("front", NOW + 40 * DAY)])
+    watch.now += 50 * DAY
+    watch.look()
+    watch.now -= 50 * DAY
+    watch.look()
+    upload_for_days(catalog, "front", 9)
+    watch.now = NOW
+    watch.look()
+    watch.pass_by(3 * HOUR)
+    assert quiet(watch) == ["front"]
+
+
 def test_cameras_made_up_by_an_uploader_are_neither_kept_without_end_nor_told(catalog: Catalog) -> None:
     upload_for_days(catalog, "front", 10)
     enter(catalog, ((f"c{number}", NOW + 300) for number in range(3000)))

@@ -158,6 +158,13 @@ def test_opening_and_closing_are_logged_once_with_the_remedy(caplog: pytest.LogC
     ]
 
 
+def test_line_of_a_quiet_camera_is_found_by_its_camera(caplog: pytest.LogCaptureFixture) -> None:
+    problems = Problems()
+    problems.found(ProblemKind.QUIET, [FRONT])
+    problems.step(NOW)
+    assert [getattr(record, "camera", None) for record in caplog.records] == ["front"]
+
+
 def test_open_problems_are_those_that_were_told() -> None:
     problems = Problems()
     problems.found(ProblemKind.PAUSED, [PAUSED])
@@ -250,6 +257,15 @@ def test_what_was_not_handed_on_is_handed_on_after_a_restart_in_its_order() -> N
     after.step(NOW + 3, memory)
     after.step(NOW + 4, memory)
     assert (memory.untold, len(again.taken)) == ([], 2)
+
+
+def test_what_the_outlet_has_is_not_offered_again() -> None:
+    outlet = Outlet()
+    problems = Problems(outlet)
+    problems.found(ProblemKind.CONFIG, [CONFIG])
+    problems.step(NOW)
+    problems.step(NOW + 1)
+    assert outlet.told == [("opened", "config:")]
 
 
 def test_no_more_is_kept_to_be_handed_on_than_somebody_would_read(caplog: pytest.LogCaptureFixture) -> None:

@@ -69,12 +69,16 @@ def test_a_camera_that_was_gone_for_a_week_when_that_could_be_said_is_not_told()
 
 def test_our_own_absence_is_no_silence_of_a_camera() -> None:
     silent = rhythm(daily(NOON - 13 * DAY, 14))
-    begun = silent.last + 30 * HOUR
-    assert unusual_pause_s(silent, begun, begun) is None
+    begun = silent.last + DAY
     assert unusual_pause_s(silent, begun + 0.9 * HOUR, begun) is None
-    told = told_after_h(silent, heard_since=begun)
-    assert told is not None
-    assert told >= 31
+    assert unusual_pause_s(silent, begun + HOUR, begun) == 600.0
+
+
+def test_it_is_listened_for_longer_than_a_usual_pause_first() -> None:
+    sparse = rhythm(NOON - 13 * DAY + hours * 4 * HOUR for hours in range(13 * 6 + 1))
+    now = sparse.last + DAY
+    assert unusual_pause_s(sparse, now, now - 6 * HOUR) == 4 * HOUR
+    assert unusual_pause_s(sparse, now, now - 5.9 * HOUR) is None
 
 
 def test_one_outage_of_days_is_no_habit() -> None:
