@@ -27,6 +27,7 @@ from archiverd.service.graceful_exit import GracefulExit
 from archiverd.storage.pid_file import PidFile
 
 base, silence_s = Path(sys.argv[1]), float(sys.argv[2])
+print(os.environ.get("SAID_FIRST", ""), end="")  # into a buffer
 
 def pause(seconds):
     threading.Event().wait(seconds)
@@ -177,9 +178,10 @@ def test_pid_file_that_can_not_be_written_stops_nothing(base: Path) -> None:
 
 
 def test_what_the_daemon_says_is_heard_until_it_is_ready(base: Path) -> None:
-    said = 'print("before", file=sys.stderr)\nlauncher()\nprint("after", file=sys.stderr)\nreturn 0'
-
-    assert run(base, said) == (0, "before\n")
+    says = 'print("{0}")\nprint("{0}", file=sys.stderr)\n'
+    body = f"{says.format('before')}launcher()\n{says.format('after')}return 0"
+    with start(base, body, env={"SAID_FIRST": "first\n"}) as process:
+        assert process.communicate(timeout=60) == ("first\nbefore\n", "before\n")
 
 
 def test_caller_without_standard_streams_starts_a_daemon_too(base: Path) -> None:
@@ -210,7 +212,7 @@ def test_daemon_that_fails_later_is_no_failed_start(base: Path) -> None:
             "archiverd: /camera: is locked. End the other one\n",
         ),
         ('raise StartupError("no ffmpeg")', 69, "archiverd: no ffmpeg\n"),
-        ('raise StartupError(os.fsdecode(b"caf\\xe9 \\n") + "x" * 10000)', 69, None),
+        ('raise StartupError(os.fsdecode(b"caf\\xe9 \\n") + "x" * 10000)', 69, "archiverd: caf\\udce9 \nxxx"),
         ('open("/nonexistent/file")', 69, "archiverd: [Errno 2] No such file or directory: '/nonexistent/file'\n"),
         ("raise Interrupted(15)", 143, "archiverd: the daemon was stopped by signal 15 before it was ready\n"),
         ("return 0", 69, "archiverd: the daemon ended before it was ready\n"),
@@ -218,11 +220,11 @@ def test_daemon_that_fails_later_is_no_failed_start(base: Path) -> None:
     ],
     ids=["locked", "startup", "long and no utf-8", "os error", "interrupted", "returned 0", "returned 75"],
 )
-def test_launcher_ends_with_the_daemons_error_and_exit_code(base: Path, body: str, code: int, told: str | None) -> None:
+def test_launcher_ends_with_the_daemons_error_and_exit_code(base: Path, body: str, code: int, told: str) -> None:
     found, said = run(base, body, env={"PYTHONIOENCODING": "utf-8:backslashreplace"})
 
     assert found == code
-    assert told is None or said == told
+    assert said.startswith(told)
     assert not (base / "archiverd.pid").exists()
 
 
