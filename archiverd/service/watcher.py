@@ -215,7 +215,7 @@ class _Reader(InotifyFD):
         self.name = "watcher-read"
         self.stopping = False
         self.overflowed = False
-        self._first: int | None = None
+        self._first: WatchDescriptor | None = None  # of the root
         self.missed = b""  # the first directory that could not be watched for want of watches
         self.missed_count = 0
         self.ended_by: Exception | None = None

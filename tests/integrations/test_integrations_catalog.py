@@ -1177,6 +1177,10 @@ def test_known_in_tells_of_snapshots_while_they_are_to_go_with_a_recording(catal
     assert catalog.known_in(PATH.parent).snapshots == {(snapshot.path.name, snapshot.fingerprint)}
     catalog.done(row, None, "let go of, and the snapshot stayed", NOW + 4)
     assert catalog.known_in(PATH.parent).snapshots == frozenset()
+    again = offer(catalog, found(PATH.with_name("x_20260630081500.mp4"), snapshots=(snapshot,)))
+    assert catalog.known_in(PATH.parent).snapshots != frozenset()
+    catalog.gone(again, "taken away without its snapshot", NOW + 5)
+    assert catalog.known_in(PATH.parent).snapshots == frozenset()
 
 
 def test_questions_of_what_is_unfinished_leave_out_what_is_done_with_or_gone(catalog: Catalog) -> None:

@@ -775,3 +775,10 @@ def test_pairs_read_no_directory_that_leaves_no_room_for_the_moment(tmp_path: Pa
     assert discovery(tmp_path).pairs([found]).by_clip == {}
     beside = put(tmp_path, f"{DAY}/REO_Front_20260701120001.jpg")
     assert paths(discovery(tmp_path).pairs([found]).by_clip[found.path]) == [str(beside.relative_to(tmp_path))]
+
+
+def test_pairs_read_the_directory_of_a_clip_whatever_its_time(tmp_path: Path) -> None:
+    """What a camera sends late may lie with the day it was sent."""
+    clip, beside = (put(tmp_path, f"2026/07/09/REO_Front_20260701120000.{ending}") for ending in ("mp4", "jpg"))
+    (found,) = discovery(tmp_path).look([PurePosixPath(clip.relative_to(tmp_path))]).clips
+    assert paths(discovery(tmp_path).pairs([found]).by_clip[found.path]) == [str(beside.relative_to(tmp_path))]

@@ -265,6 +265,12 @@ def test_a_root_that_can_not_be_read_is_told_once_and_looked_through_when_it_can
     assert "can't be looked through now" in caplog.text
     tree.root.with_name("unmounted").rename(tree.root)
     assert tree.scan(5) == [CLIP]
+    tree.scanner.request()
+    tree.root.rename(tree.root.with_name("unmounted"))
+    tree.scanner.step(tree.now)
+    tree.root.with_name("unmounted").rename(tree.root)
+    assert tree.scan(5) == [CLIP]
+    assert "2026/07" in tree.find.read  # all of it, as requested
 
 
 def test_names_that_are_not_utf_8_come_as_they_are(tree: Tree) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify_c import inotify_rm_watch
 
 from archiverd.policy.watching import DoubtKind
 from archiverd.service.inbox import Inbox, Seen
@@ -143,6 +144,16 @@ def test_a_root_removed_and_made_again_is_a_doubt(root: Path) -> None:
 def test_a_root_that_is_not_there_is_a_doubt_and_nothing_runs(tmp_path: Path) -> None:
     with watched(tmp_path / "nowhere") as under:
         assert under.kinds() == [DoubtKind.GONE]
+
+
+def test_a_root_whose_watch_is_gone_is_a_doubt_though_it_stands_as_before(root: Path) -> None:
+    """What an unmount leaves when the same disk is mounted again at once: all looks the same, and nothing is told."""
+    with watched(root) as under:
+        reader = under.watcher._reader
+        assert reader is not None
+        assert reader._first is not None
+        inotify_rm_watch(reader._inotify_fd, reader._first)
+        until(lambda: under.kinds() == [DoubtKind.DEAF])
 
 
 def test_a_thread_that_dies_is_a_doubt_with_what_killed_it(root: Path, tmp_path: Path) -> None:

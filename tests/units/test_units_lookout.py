@@ -129,6 +129,17 @@ def test_a_doubt_that_stays_makes_no_storm_and_is_logged_once(caplog: pytest.Log
     assert world.pace is Observing.POLL
 
 
+def test_each_accident_is_logged_with_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    lookout = world.lookout()
+    for _ in range(3):
+        world.turn(lookout, 1200)
+        world.doubts = (OVERFLOW,)
+        world.turn(lookout)
+        world.doubts = ()
+    assert [record.message for record in caplog.records] == ["too much at once"] * 3
+
+
 def test_after_it_was_well_for_a_while_the_next_doubt_is_an_accident_again() -> None:
     world = World(doubts=(OVERFLOW,))
     lookout = world.lookout()

@@ -474,6 +474,7 @@ def test_hostile_name_takes_no_time_by_the_makes(filename: str) -> None:
         (("dahua",), "2026-06-30/001/jpg/23/57", False),
         (("dahua",), "2026-06-29", True),  # also fits a directory of no date
         (("dahua",), "2026-06-29/001/jpg", False),
+        ((r"(?P<time>\d{6})/(?P<camera>.+)_(?P<date>\d{8})",), "120000", True),  # on some day
         ((r"(?P<stamp>\d{14})/(?P<camera>.+)",), "20260701000059", True),
         ((r"(?P<stamp>\d{14})/(?P<camera>.+)",), "20260701000101", False),
         ((r"(?P<day>\d\d)/(?P<camera>.+)_(?P<year>\d{4})-(?P<month>\d\d)_(?P<time>\d{6})",), "15", True),
