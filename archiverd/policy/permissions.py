@@ -55,7 +55,7 @@ _WORDS = {
     Kind.STICKY: "may not remove what is another user's from a directory with the sticky bit: {paths}",
     Kind.OWN: "may not write what archiverd wrote as another user: {paths}",
     Kind.UNREADABLE: "may not read the configuration {root}",
-    Kind.PROGRAM: "can't start {root}: {said}",
+    Kind.PROGRAM: "can't start {root}: {said}. Install it where every user may read it, in /opt for instance",
 }
 
 
@@ -85,7 +85,7 @@ def _commands(obstacle: Obstacle, user: str) -> Iterable[str]:
         case Kind.UNREADABLE:
             return [f"setfacl -m u:{user}:r {root}"]
         case Kind.PROGRAM:
-            return ["python3 -m venv /opt/archiverd && /opt/archiverd/bin/pip install archiverd"]
+            return []
 
 
 def _open_to(user: str, root: str) -> str:

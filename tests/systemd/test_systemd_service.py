@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.systemd.installed import ARCHIVERD, INPUT, LONG, SHORT, Service
+from tests.systemd.installed import ARCHIVERD, CONFIG, INPUT, LONG, SHORT, Service
 
 # The first test waits for the Debian, which is made where there is none yet.
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(1200)]
@@ -34,6 +34,51 @@ def test_installing_again_changes_nothing_and_disturbs_nobody(service: Service) 
 
     assert re.findall(r"conf: (.*)|service: (.*)", again.out) == [("", "as it is")] * 2 + [("as it is", "")] * 3
     assert service.state()["MainPID"] == before
+
+
+@pytest.mark.parametrize(
+    ("broken", "commands"),
+    [
+        ("chmod 700 /srv/ftp", ["setfacl -m u:archiverd:x /srv/ftp"]),
+        (f"setfacl -k {INPUT}", [f"setfacl -R -m u:archiverd:rwX -m d:u:archiverd:rwX {INPUT}"]),
+        (
+            f"chmod +t {INPUT}/20*; setfacl -R -b {INPUT}/archived; chown -R root {INPUT}/archived; chmod 600 {CONFIG}",
+            [
+                f"find {INPUT} -xdev -type d -perm -1000 -exec chmod -t {{}} +",
+                f"chown -R archiverd {INPUT}/archived",
+                f"setfacl -m u:archiverd:r {CONFIG}",
+            ],
+        ),
+    ],
+    ids=["a directory above is closed", "what is made next will be closed", "three at once"],
+)
+def test_what_keeps_the_service_from_its_work_is_named_with_what_mends_it(
+    service: Service, broken: str, commands: list[str]
+) -> None:
+    service.debian.shell(broken)
+
+    told = service.debian.run(ARCHIVERD, "service", "install", "--yes", code=1)
+
+    assert [line.strip() for line in told.out.splitlines()][-len(commands) :] == commands
+    for command in commands:
+        service.debian.shell(command)
+    service.debian.run(ARCHIVERD, "service", "install", "--yes")
+    service.debian.run("chmod", "755", "/srv/ftp")
+
+
+def test_program_that_the_service_may_not_start_is_named(service: Service) -> None:
+    service.debian.run("chmod", "700", "/opt/archiverd")
+
+    told = service.debian.run(ARCHIVERD, "service", "install", "--yes", code=1)
+
+    service.debian.run("chmod", "755", "/opt/archiverd")
+    assert f"can't start {ARCHIVERD}" in told.out
+
+
+def test_who_is_not_root_is_told_so(service: Service) -> None:
+    refused = service.debian.run("runuser", "-u", "camera", "--", ARCHIVERD, "service", "install", "--yes", code=69)
+
+    assert "only root" in refused.err
 
 
 def test_systemd_finds_no_fault_in_the_units(service: Service) -> None:
