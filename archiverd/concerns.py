@@ -16,7 +16,7 @@ from archiverd.policy.rungs import Rung
 from archiverd.problems import Problems
 from archiverd.storage.catalog import Catalog
 
-_TURN_S = 20.0
+_TURN_S = 2.0  # a look costs a tenth of a millisecond
 _BREAK_S = 900.0  # between two steps: the machine slept, the clock jumped, or nobody listened
 _CHUNK = 1000  # uploads read in a step
 _READ_BACK = 100_000  # uploads read at the start

@@ -55,7 +55,7 @@ class Watch:
         for _ in range(200):
             again_at = self.concerns.step(self.now)
             if again_at > self.now:
-                assert again_at == self.now + 20
+                assert again_at == self.now + 2
                 break
         self.problems.step(self.now, self.catalog)
 
@@ -276,7 +276,7 @@ def test_cameras_made_up_by_an_uploader_are_neither_kept_without_end_nor_told(ca
     upload_for_days(catalog, "front", 10)
     enter(catalog, ((f"c{number}", NOW + 300) for number in range(3000)))
     watch = Watch(catalog)
-    assert [watch.concerns.step(NOW) for _ in range(4)] == [NOW, NOW, NOW, NOW + 20]
+    assert [watch.concerns.step(NOW) for _ in range(4)] == [NOW, NOW, NOW, NOW + 2]
     assert len(watch.concerns._cameras._rhythms) == 500
     watch.pass_by(3 * HOUR)
     assert quiet(watch) == ["front"]
