@@ -400,9 +400,11 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
       archiverd why /camera/2026/11/23/REO_front_20261123081500.mp4
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
+    from archiverd.live import find_daemon
 
     config = _load_for([path], options)
     ((tree, place),) = _places(config, [path])
+    running = find_daemon(config.state_dir).running
     with _catalog(config) as catalog:
         found = [(row, catalog.history(row)) for row in catalog.at_path(place)]
     if options["as_json"]:
@@ -414,10 +416,11 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
         _print_json(events)
     roots = _roots(config)
     for row, history in [] if options["as_json"] else found:
-        _print_lines(reports.why_lines(row, history, roots))
+        _print_lines(reports.why_lines(row, history, roots, running=running))
     if not found and not options["as_json"]:
         of_snapshot = _of_snapshot(config, (tree, place))
-        words = reports.unknown_lines(path, config.patterns.in_tree(tree), tree, place, of_snapshot)
+        names = config.patterns.in_tree(tree)
+        words = reports.unknown_lines(path, names, tree, place, of_snapshot, running=running)
         _print_lines(words)
     return 0 if found else 1
 

@@ -191,9 +191,12 @@ def status_lines(status: JsonObject) -> list[str]:
 
 
 def why_lines(
-    recording: Recording, history: Iterable[Event], roots: Mapping[Tree, Path] | None = None
+    recording: Recording, history: Iterable[Event], roots: Mapping[Tree, Path] | None = None, *, running: bool = False
 ) -> list[str]:  # fmt: skip
-    """The story of one recording, in order, what of it does not stand below the roots any more, and what comes next."""
+    """The story of one recording, in order, what of it does not stand below the roots any more, and what comes next.
+
+    `running`: a daemon is.
+    """
     lines = [
         f"{printable(recording.path)}: {recording.state}" + (f", {recording.reason}" if recording.reason else ""),
         (
@@ -219,8 +222,17 @@ def why_lines(
         lines.append(f"  source in the trash as {printable(recording.disposed_to)}{absent}")
     lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
     gone = receipt is not None and recording.archive is not None and _absent(roots, Tree.ARCHIVE, recording.archive)
-    lines.append(f"  Next: {_LOOK if gone and recording.state is State.DONE else _NEXT[recording.state]}")
+    lines.append(f"  Next: {_LOOK if gone and recording.state is State.DONE else _next(recording, running=running)}")
     return safe(lines)
+
+
+def _next(recording: Recording, *, running: bool) -> str:
+    """What happens to it next; a daemon does without a run what else the next run does."""
+    if running and recording.state is State.WAITING:
+        return f"The daemon archives it, not before {time_text(recording.not_before)}."
+    if running and recording.state is State.ARCHIVED:
+        return "Its archive is committed; the daemon lets go of its source, unless it is protected."
+    return _NEXT[recording.state]
 
 
 def _absent(roots: Mapping[Tree, Path] | None, tree: Tree, path: PurePosixPath) -> str:
@@ -238,11 +250,11 @@ def _went_to(snapshot: Snapshot, roots: Mapping[Tree, Path] | None) -> str:
 
 
 def unknown_lines(
-    path: Path, names: NamePatterns, tree: Tree, place: PurePosixPath, of_snapshot: str = ""
+    path: Path, names: NamePatterns, tree: Tree, place: PurePosixPath, of_snapshot: str = "", *, running: bool = False
 ) -> list[str]:  # fmt: skip
     """What can be said of a file the catalog does not know: `place` is its path in its tree, `names` that tree's.
 
-    `of_snapshot` is what the plan says of a snapshot.
+    `of_snapshot` is what the plan says of a snapshot; `running`: a daemon is.
     """
     lines = [f"{printable(path)}: not in the catalog"]
     if not os.path.lexists(path):
@@ -253,7 +265,7 @@ def unknown_lines(
         case FileKind.CLIP if tree is not Tree.SOURCE:
             lines.append(f"  It stands in the {tree} tree, and no recording knows it: `archiverd check` says more.")
         case FileKind.CLIP:
-            lines.append("  Its name is that of a recording. The next run looks at it.")
+            lines.append(f"  Its name is that of a recording. The {'daemon' if running else 'next run'} looks at it.")
         case FileKind.SNAPSHOT:
             lines.append("  A snapshot. It goes the way of a recording of its camera, once there is one close in time.")
             lines += [f"  {of_snapshot}"] if of_snapshot else []

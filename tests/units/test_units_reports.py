@@ -334,6 +334,18 @@ def test_story_says_what_comes_next(state: State) -> None:
     assert last.startswith("  Next: ")
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.WAITING, "The daemon archives it, not before {due}."),
+        (State.ARCHIVED, "Its archive is committed; the daemon lets go of its source, unless it is protected."),
+    ],
+)
+def test_story_says_what_a_daemon_does_next(state: State, words: str) -> None:
+    *_, last = reports.why_lines(recording(state), [], running=True)
+    assert last == f"  Next: {words.format(due=reports.time_text(NOW - 60))}"
+
+
 def test_story_without_a_reason_ends_with_the_state() -> None:
     first, *_ = reports.why_lines(recording(State.ACTIVE, reason=""), [])
     assert first.endswith(".mp4: active")
