@@ -25,7 +25,17 @@ from archiverd.media.hardware import find_nodes, look_at_node
 from archiverd.policy import units
 from archiverd.policy.machine import FileSystem, file_system_of, parse_mountinfo
 from archiverd.policy.naming import MARKER_NAME, printable
-from archiverd.policy.permissions import Finding, Kind, Obstacle, finding, lets_in, of_tomorrow, parse_acl
+from archiverd.policy.permissions import (
+    AclEntry,
+    Finding,
+    Kind,
+    Obstacle,
+    finding,
+    is_masked,
+    lets_in,
+    of_tomorrow,
+    parse_acl,
+)
 from archiverd.policy.stop import StopToken
 from archiverd.policy.units import USER, Act, Argv, FileStep, Machine
 from archiverd.storage.catalog_schema import FILE_NAME as CATALOG_NAME
@@ -371,9 +381,10 @@ def _uploads(source: PurePosixPath, own: Sequence[PurePosixPath], user: _As, sto
     sticky = (*others, "-type", "d", "-perm", "-1000", "!", "-user", user.name)
     found = []
     for kind, who, test in ((Kind.SHUT, user, shut), (Kind.STICKY, None, sticky)):
-        paths = _find(who, (source,), test, stop)
+        paths = tuple(map(PurePosixPath, _find(who, (source,), test, stop)))
         if paths:
-            found.append(Obstacle(kind, source, tuple(map(PurePosixPath, paths))))
+            masked = kind is Kind.SHUT and any(is_masked(_acl(path, "access"), user.uid, user.gids) for path in paths)
+            found.append(Obstacle(kind, source, paths, masked=masked))
     return found
 
 
@@ -427,7 +438,7 @@ def _find(user: _As | None, starts: Iterable[os.PathLike[str]], tests: Sequence[
 def _tomorrow(machine: Machine, user: _As) -> Finding | None:
     """Whether what the FTP server makes next will be open too, as far as that shows."""
     source = machine.trees[0]
-    access, default = (parse_acl(_attribute(source, f"system.posix_acl_{kind}")) for kind in ("access", "default"))
+    access, default = _acl(source, "access"), _acl(source, "default")
     status = Path(source).stat()
     plainly = (
         status.st_uid == user.uid
@@ -448,8 +459,8 @@ def _tomorrow(machine: Machine, user: _As) -> Finding | None:
     )
 
 
-def _attribute(path: PurePosixPath, name: str) -> bytes:
+def _acl(path: PurePosixPath, kind: str) -> tuple[AclEntry, ...]:
     try:
-        return os.getxattr(path, name)
+        return parse_acl(os.getxattr(path, f"system.posix_acl_{kind}"))
     except OSError:  # there is none, or the file system knows none
-        return b""
+        return ()

@@ -38,6 +38,7 @@ class Obstacle:
     root: PurePosixPath  # of the tree; the file itself where it is none
     paths: tuple[PurePosixPath, ...] = ()  # some of those it was found at
     said: str = ""  # by a program that did not start
+    masked: bool = False  # the user is named there, and whoever made it left it less than that
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ _WORDS = {
 }
 
 
+_MASKED = (
+    " It is let in there, and the FTP server takes that away again from each directory it makes: have it leave the "
+    "group its rights (pure-ftpd: Umask 113:002), else this comes again tomorrow."
+)
+
+
 def finding(obstacle: Obstacle, user: str, *, knows_owners: bool = True) -> Finding:
     """What to say of an obstacle. `knows_owners`: the file system has owners and modes."""
     shown = ", ".join(printable(path) for path in obstacle.paths[:_SHOWN])
@@ -68,7 +75,8 @@ def finding(obstacle: Obstacle, user: str, *, knows_owners: bool = True) -> Find
             f"The user {user} {words}. The file system there knows no owners: it is mounted for one user. "
             f"Mount it with the options uid={user},gid={user} (/etc/fstab)."
         )
-    return Finding(f"The user {user} {words}.", tuple(_commands(obstacle, user)))
+    cause = _MASKED if obstacle.masked else ""
+    return Finding(f"The user {user} {words}.{cause}", tuple(_commands(obstacle, user)))
 
 
 def _commands(obstacle: Obstacle, user: str) -> Iterable[str]:
@@ -127,13 +135,24 @@ def parse_acl(value: bytes) -> tuple[AclEntry, ...]:
 
 def lets_in(entries: Sequence[AclEntry], uid: int, gids: Collection[int]) -> bool:
     """Whether a list names this user, or one of these groups, and leaves them all rights."""
-    mask = next((entry.permissions for entry in entries if entry.tag == Tag.MASK), 7)
-    named = [
-        entry.permissions & mask
+    return _names(entries, uid, gids) and _mask(entries) == 7
+
+
+def is_masked(entries: Sequence[AclEntry], uid: int, gids: Collection[int]) -> bool:
+    """Whether a list gives them all rights, and its mask takes some away. Source: acl(5), open(2), mkdir(2)."""
+    return _names(entries, uid, gids) and _mask(entries) != 7
+
+
+def _names(entries: Sequence[AclEntry], uid: int, gids: Collection[int]) -> bool:
+    return any(
+        entry.permissions == 7
+        and ((entry.tag == Tag.USER and entry.number == uid) or (entry.tag == Tag.GROUP and entry.number in gids))
         for entry in entries
-        if (entry.tag == Tag.USER and entry.number == uid) or (entry.tag == Tag.GROUP and entry.number in gids)
-    ]
-    return any(bits == 7 for bits in named)
+    )
+
+
+def _mask(entries: Sequence[AclEntry]) -> int:
+    return next((entry.permissions for entry in entries if entry.tag == Tag.MASK), 7)
 
 
 def of_tomorrow(root: PurePosixPath, user: str, *, by_acl: bool, inherited: bool, seen: bool) -> Finding | None:

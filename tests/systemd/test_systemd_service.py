@@ -66,6 +66,15 @@ def test_what_keeps_the_service_from_its_work_is_named_with_what_mends_it(
     service.debian.run("chmod", "755", "/srv/ftp")
 
 
+def test_server_that_takes_the_rights_away_is_told_of(service: Service) -> None:
+    service.debian.shell(f"setfacl -m m::rx {INPUT}/20*")
+
+    told = service.debian.run(ARCHIVERD, "service", "install", "--yes", code=1)
+
+    service.debian.shell(f"setfacl -m m::rwx {INPUT}/20*")
+    assert "Umask 113:002" in told.out
+
+
 def test_program_that_the_service_may_not_start_is_named(service: Service) -> None:
     service.debian.run("chmod", "700", "/opt/archiverd")
 

@@ -7,7 +7,17 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from archiverd.policy.permissions import AclEntry, Kind, Obstacle, Tag, finding, lets_in, of_tomorrow, parse_acl
+from archiverd.policy.permissions import (
+    AclEntry,
+    Kind,
+    Obstacle,
+    Tag,
+    finding,
+    is_masked,
+    lets_in,
+    of_tomorrow,
+    parse_acl,
+)
 
 ROOT = PurePosixPath("/my cameras")
 PATHS = tuple(ROOT / str(number) for number in range(5))
@@ -91,6 +101,16 @@ def test_list_lets_in_whom_it_names_as_far_as_its_mask_does(
     entries: tuple[tuple[int, int, int], ...], open_to: bool
 ) -> None:
     assert lets_in(parse_acl(acl(*entries)), 993, {50, 993}) is open_to
+
+
+def test_server_that_masks_what_it_makes_is_told_of() -> None:
+    """As pure-ftpd's usual umask, 133:022, leaves a directory whose parent has a default list."""
+    made = parse_acl(acl((Tag.USER, 7, 993), (Tag.MASK, 5, 0)))
+
+    assert is_masked(made, 993, {993})
+    assert not is_masked(made, 994, {994})
+    words = finding(Obstacle(Kind.SHUT, ROOT, PATHS, masked=True), "archiverd").words
+    assert "pure-ftpd: Umask 113:002" in words
 
 
 @pytest.mark.parametrize(
