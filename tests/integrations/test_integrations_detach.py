@@ -291,13 +291,13 @@ def test_service_manager_gets_no_detached_daemon(base: Path) -> None:
 # --- the pid file by itself
 
 
-@pytest.mark.parametrize("content", ["", "1\n", f"{os.getpid()}1\n", "garbage"])
+@pytest.mark.parametrize("content", ["", "1\n", "{ours}1\n", "garbage"])
 def test_pid_file_of_others_is_not_removed(tmp_path: Path, content: str) -> None:
     path = tmp_path / "archiverd.pid"
-    path.write_text(content)
+    path.write_text(content.format(ours=os.getpid()))
     PidFile(path).remove()
 
-    assert path.read_text() == content
+    assert path.read_text() == content.format(ours=os.getpid())
 
 
 def test_pid_file_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
