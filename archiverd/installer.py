@@ -30,6 +30,7 @@ from archiverd.policy.permissions import (
     Finding,
     Kind,
     Obstacle,
+    Tag,
     finding,
     is_masked,
     lets_in,
@@ -173,9 +174,16 @@ def _group_of_uploads(directory: Path) -> str:
     """The group whose members may do all in the directory of uploads; "" for none."""
     with suppress(OSError, KeyError):
         status = directory.stat()
-        if status.st_gid != 0 and status.st_mode & stat.S_IRWXG == stat.S_IRWXG:
+        if status.st_gid != 0 and _group_bits(PurePosixPath(directory), status) == stat.S_IRWXO:
             return grp.getgrgid(status.st_gid).gr_name
     return ""
+
+
+def _group_bits(path: PurePosixPath, status: os.stat_result) -> int:
+    """What its group may do with a file; of one that has an access control list the mode tells the mask instead."""
+    mode = (status.st_mode & stat.S_IRWXG) >> 3
+    entries = _acl(path, "access")
+    return mode & next((entry.permissions for entry in entries if entry.tag == Tag.GROUP_OBJ), mode)
 
 
 def _missing_trees(machine: Machine) -> list[PurePosixPath]:
@@ -442,7 +450,7 @@ def _tomorrow(machine: Machine, user: _As) -> Finding | None:
     status = Path(source).stat()
     plainly = (
         status.st_uid == user.uid
-        or (status.st_gid in user.gids and not access and status.st_mode & stat.S_IRWXG == stat.S_IRWXG)
+        or (status.st_gid in user.gids and _group_bits(source, status) == stat.S_IRWXO)
         or status.st_mode & stat.S_IRWXO == stat.S_IRWXO
     )
     with os.scandir(source) as entries:

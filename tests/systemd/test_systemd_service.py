@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from archiverd.policy.units import MACHINE_FILE
 from tests.systemd.installed import ARCHIVERD, CONFIG, INPUT, LONG, SHORT, Service
 
 # The first test waits for the Debian, which is made where there is none yet.
@@ -18,6 +19,24 @@ def test_installing_names_the_command_that_opens_the_uploads(service: Service) -
     assert service.first.code == 1
     assert f"setfacl -R -m u:archiverd:rwX -m d:u:archiverd:rwX {INPUT}" in service.first.out
     assert service.second.code == 0, service.second.out
+
+
+def test_what_is_of_this_machine_stands_in_a_drop_in(service: Service) -> None:
+    text = service.debian.path(str(MACHINE_FILE)).read_text()
+
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        "[Unit]",
+        f"RequiresMountsFor={INPUT}",
+        "",
+        "[Service]",
+        "ExecStart=",
+        f"ExecStart={ARCHIVERD} daemon",
+        f"ReadWritePaths=-{INPUT}",
+        "MemoryDenyWriteExecute=yes",
+        "",
+        "[Install]",
+        "WantedBy=srv-ftp.mount",
+    ]
 
 
 def test_service_runs_as_its_own_user_and_with_the_machine(service: Service) -> None:
