@@ -110,9 +110,9 @@ def test_nothing_is_written_without_leave(prefix: Path) -> None:
     assert standing(prefix) == before
 
 
-def test_masked_unit_is_taken_for_edited(prefix: Path) -> None:
+def test_symlink_in_place_of_a_unit_is_taken_for_edited(prefix: Path) -> None:
     (prefix / UNIT).parent.mkdir(parents=True)
-    (prefix / UNIT).symlink_to("/dev/null")
+    (prefix / UNIT).symlink_to("/nowhere")
 
     service("install", prefix, "--yes")
 

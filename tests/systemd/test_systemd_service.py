@@ -7,7 +7,8 @@ import re
 import pytest
 
 from archiverd.policy.units import MACHINE_FILE
-from tests.systemd.installed import ARCHIVERD, CONFIG, INPUT, LONG, SHORT, Service
+from tests.program import CHECKOUT
+from tests.systemd.installed import ARCHIVERD, CONFIG, DROP_IN, INPUT, LONG, SHORT, Service
 
 # The first test waits for the Debian, which is made where there is none yet.
 pytestmark = [pytest.mark.systemd, pytest.mark.timeout(1200)]
@@ -223,6 +224,33 @@ def test_service_goes_with_its_disk_and_comes_back_with_it(service: Service) -> 
     service.debian.becomes(lambda: service.is_active)
     name = service.upload("disk", SHORT)
     service.debian.becomes(lambda: service.archived(name))
+
+
+def test_wrong_configuration_at_the_start_is_a_failure_that_is_told(service: Service) -> None:
+    example = (CHECKOUT / "systemd/examples/on-failure.conf").read_text()
+    service.debian.write(DROP_IN, example)
+    service.configure(nice=99)
+    service.debian.run("systemctl", "daemon-reload")
+
+    service.debian.run("systemctl", "restart", "archiverd", code=1)
+
+    state = service.state()
+    assert (state["ActiveState"], state["ExecMainStatus"]) == ("failed", "78")
+    service.debian.becomes(
+        lambda: any("is not started again" in str(e["MESSAGE"]) for e in service.debian.journal("-p", "crit"))
+    )
+
+
+def test_tree_that_is_missing_at_the_start_is_waited_for(service: Service) -> None:
+    service.debian.write(DROP_IN, "[Service]\nRestartSec=1\n")
+    service.debian.shell(f"systemctl daemon-reload; systemctl stop archiverd; mv {INPUT} {INPUT}-away")
+    try:
+        service.debian.run("systemctl", "start", "archiverd", code=1)
+        service.debian.becomes(lambda: int(service.state()["NRestarts"]) > 1)
+    finally:
+        service.debian.shell(f"mv {INPUT}-away {INPUT}")
+
+    service.debian.becomes(lambda: service.is_active)
 
 
 # -- removed ------------------------------------------------------------------------------------------------------
