@@ -15,7 +15,7 @@ from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.policy.admission import Patience
 from archiverd.policy.encoding import EncodeSettings
-from archiverd.policy.model import Tree
+from archiverd.policy.model import Recording, Tree
 from archiverd.policy.planning import Manner
 from archiverd.policy.stop import StopToken
 from archiverd.rebuilder import Rebuilder
@@ -27,7 +27,7 @@ from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots
 from archiverd.trees import discoveries
-from archiverd.workbench import Display, JobSettings, Workbench
+from archiverd.workbench import Display, JobSettings, Workbench, as_it_is
 
 MakeFiles = Callable[[dict[Tree, Path], str, Modes], FileManager]
 MakeProber = Callable[..., Prober]
@@ -54,29 +54,40 @@ class Assembly:
     # -- trees and catalog --------------------------------------------------------------------------------
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[Catalog, FileManager, Roots]]:
-        """The roots locked and the catalog open, with what moves files between them.
+    def opened(self, *, thoroughly: bool = True) -> Iterator[tuple[Catalog, FileManager, Roots]]:
+        """The roots locked and the catalog open and examined, with what moves files between them.
 
         Raises: StartupError, LockedError, ResourceError, before anything is begun.
         """
         config = self.config
         with (
             Roots(self.roots, config.state_dir) as roots,
-            usable_catalog(self.catalog_path, roots.identity(), self.clock()) as catalog,
+            usable_catalog(
+                self.catalog_path,
+                roots.identity(),
+                self.clock(),
+                thoroughly=thoroughly,
+                alive=lambda: self.stop.requested,
+            ) as catalog,
         ):
             in_archive, in_trash = catalog.remembers()
             roots.claim(catalog.id, {Tree.ARCHIVE: in_archive, Tree.TRASH: in_trash})
-            modes = Modes(config.file_mode, config.dir_mode, config.gid)
-            yield catalog, self.files(catalog.id, modes), roots
+            yield catalog, self.files(catalog.id, self.modes()), roots
 
     def finders(self) -> dict[Tree, FileDiscovery]:
         """What looks through each tree."""
         config = self.config
-        return discoveries(self.roots, config.state_dir, config.patterns, config.snapshot_window, self.clock)
+        return discoveries(
+            self.roots, config.state_dir, config.patterns, config.snapshot_window, self.clock, go_on=self.stop.check
+        )  # fmt: skip
 
     def files(self, catalog_id: str, modes: Modes = Modes()) -> FileManager:  # noqa: B008  (a frozen value)
         """What moves files between the trees."""
         return self._make_files(self.roots, catalog_id, modes)
+
+    def modes(self) -> Modes:
+        """What archives and their directories are given."""
+        return Modes(self.config.file_mode, self.config.dir_mode, self.config.gid)
 
     def rebuilder(self, catalog: Catalog, files: FileManager) -> Rebuilder:
         """What makes a lost catalog anew."""
@@ -102,14 +113,19 @@ class Assembly:
 
     def workbench(
         self, catalog: Catalog, files: FileManager, roots: Roots, transcoder: Transcoder, ladder: Ladder,
-        display: Display,
+        display: Display, *, patience: Patience | None = None,
+        with_snapshots: Callable[[Recording], Recording] = as_it_is,
     ) -> Workbench:  # fmt: skip
+        """What a job works with; `patience` other than that of a run, which has found all snapshots itself."""
         config, limits = self.config, self.limits()
         to_archive = config.snapshots is Snapshots.ARCHIVE
-        settings = JobSettings(self.patience(), config.attempts, config.delete, limits, config.patterns, to_archive)
+        settings = JobSettings(
+            patience or self.patience(), config.attempts, config.delete, limits, config.patterns, to_archive
+        )  # fmt: skip
         verifier = Verifier(transcoder, limits, self.stop)
         return Workbench(
-            catalog, files, roots, transcoder, ladder, verifier, settings, self.stop, display, self.clock
+            catalog, files, roots, transcoder, ladder, verifier, settings, self.stop, display, self.clock,
+            with_snapshots,
         )  # fmt: skip
 
     def transcoder(self) -> Transcoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import select
 import sys
@@ -16,14 +15,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiverd import __version__
+from archiverd.daemon_verb import daemon
 from archiverd.errors import ArchiverError, ConfigError, Interrupted, StartupError, UsageError
-from archiverd.options import PATH, encoders, everywhere, input_directory, trees, work
+from archiverd.options import (
+    PATH,
+    Options,
+    encoders,
+    everywhere,
+    input_directory,
+    load_config,
+    log_levels,
+    trees,
+    work,
+)
 from archiverd.service_verbs import service_group
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from archiverd.config import Config, Loaded
+    from archiverd.config import Config
     from archiverd.owner import Answer
     from archiverd.pipeline import Pipeline, Summary
     from archiverd.policy.model import Tree
@@ -34,8 +44,6 @@ if TYPE_CHECKING:
     from archiverd.storage.file_manager import FileManager
 
 _WIDE = 200  # columns of a table that does not go to a terminal
-
-Options = dict[str, Any]  # Any: option values by name, checked by Config
 
 
 def main() -> None:
@@ -98,27 +106,6 @@ def _say(line: str) -> None:
         click.echo(line, err=True)
 
 
-# -- settings ---------------------------------------------------------------------------------------------
-
-
-def _load(options: Options) -> Loaded:
-    from archiverd.config import load
-
-    known = ("config_file", "as_json", "verbose", "quiet")
-    return load(options["config_file"], {key: value for key, value in options.items() if key not in known})
-
-
-def _levels(config: Config, options: Options) -> tuple[int, int]:
-    """The levels of the log file and of the console.
-
-    The console begins at warnings, for the plan, the progress and the summary say the rest; `-v` and `-q` move it.
-    """
-    steps = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
-    level = getattr(logging, config.log_level.upper())
-    console = steps.index(max(level, logging.WARNING)) - options["verbose"] + options["quiet"]
-    return level, steps[min(max(console, 0), len(steps) - 1)]
-
-
 # -- printing ---------------------------------------------------------------------------------------------
 
 
@@ -170,7 +157,7 @@ def run(**options: Any) -> int:  # Any: option values by name, checked by Config
     from archiverd.pipeline import Pipeline
     from archiverd.service.graceful_exit import GracefulExit
 
-    config = _load(options).config
+    config = load_config(options).config
     with GracefulExit() as stop:
         pipeline = Pipeline(config, stop)
         if config.dry_run:
@@ -182,7 +169,7 @@ def _preview(pipeline: Pipeline, config: Config, options: Options) -> int:
     from archiverd import reports
     from archiverd.service.logger import Logger
 
-    _, console = _levels(config, options)
+    _, console = log_levels(config, options)
     with Logger(console):
         plan = pipeline.preview()
     if options["as_json"]:
@@ -199,7 +186,7 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
 
     if not config.no_confirm and not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on", advice="Give --no-confirm to go ahead without asking")
-    level, console = _levels(config, options)
+    level, console = log_levels(config, options)
     log_file = config.log_file if os.path.isdir(config.log_file.parent) else None  # noqa: PTH112  (is_dir may raise)
     with Logger(level, log_file, console_level=console) as logger:
 
@@ -268,6 +255,9 @@ def _summary_json(summary: Summary) -> dict[str, object]:
     }
 
 
+cli.add_command(daemon)
+
+
 @cli.command()
 @input_directory
 @click.option("--explain", type=PATH, metavar="PATH", help="Tell why this path is, or is not, a recording.")
@@ -290,9 +280,9 @@ def discover(explain: Path | None, **options: Any) -> int:  # Any: option values
     from archiverd.policy.stop import NeverStop
     from archiverd.service.logger import Logger
 
-    config = _load(options).config if explain is None else _load_for([explain], options)
+    config = load_config(options).config if explain is None else _load_for([explain], options)
     examiner = Examiner(config, Pipeline(config, NeverStop()).roots, time.time)
-    with Logger(_levels(config, options)[1]):
+    with Logger(log_levels(config, options)[1]):
         if explain is not None:
             answer = examiner.explain(explain)
             if options["as_json"]:
@@ -325,7 +315,7 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop
 
-    config = _load(options).config
+    config = load_config(options).config
     pipeline = Pipeline(config, NeverStop())
     with _catalog(config) as catalog:
         report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(), find_daemon(config.state_dir))
@@ -352,7 +342,7 @@ def list_command(camera: str | None, since: str | None, state: str | None, **opt
     from archiverd import reports
     from archiverd.policy.model import State
 
-    config = _load(options).config
+    config = load_config(options).config
     if state is not None and state not in list(State):
         raise UsageError(f"--state {state}: there is no such state", advice=f"States are {', '.join(State)}")
     begin = _since(since)
@@ -522,11 +512,11 @@ def _load_for(paths: Iterable[Path], options: Options) -> Config:
     from archiverd.storage.roots import source_root_above
     from archiverd.trees import relative_to_root
 
-    config = _load(options).config
+    config = load_config(options).config
     roots = Pipeline(config, NeverStop()).roots
     stray = next((path for path in paths if relative_to_root(path, roots) is None), None)
     found = source_root_above(stray) if stray is not None and options["directory"] is None else None
-    return config if found is None else _load({**options, "directory": str(found)}).config
+    return config if found is None else load_config({**options, "directory": str(found)}).config
 
 
 def _files(config: Config) -> FileManager:
@@ -594,7 +584,18 @@ def _catalog_path(config: Config) -> Path:
     path = config.state_dir / FILE_NAME
     if path.exists():
         return path
-    if read_marker(config.directory) is not None:
+    if not os.path.isdir(config.directory):  # noqa: PTH112  (is_dir may raise)
+        raise StartupError(
+            f"{config.directory}: the input directory is not there",
+            advice="Is its disk mounted? A daemon that serves it waits for it, and says so in its log",
+        )
+    marker = read_marker(config.directory)
+    if marker is not None and marker.state_dir and marker.state_dir != str(config.state_dir):
+        raise StartupError(
+            f"{path}: is not there; the catalog of this tree is in {marker.state_dir}",
+            advice=f"Name it with --state-dir {marker.state_dir}, or with --config the file that does",
+        )
+    if marker is not None:
         raise StartupError(
             f"{path}: the catalog is not there any more",
             advice=f"The next run makes it anew from the trees: archiverd run {config.directory}",
@@ -630,8 +631,8 @@ def check(level: str | None, repair: bool, **options: Any) -> int:  # Any: as ab
     from archiverd.service.logger import Logger
     from archiverd.service.progress import ProgressReporter
 
-    config = _load(options).config
-    log_level, console = _levels(config, options)
+    config = load_config(options).config
+    log_level, console = log_levels(config, options)
     log_file = config.log_file if repair and os.path.isdir(config.log_file.parent) else None  # noqa: PTH112  (as above)
 
     def make_reporter(files: int, size: int) -> ProgressReporter:
@@ -670,14 +671,14 @@ def probe(**options: Any) -> int:  # Any: as above
     from archiverd.service.graceful_exit import GracefulExit
     from archiverd.service.logger import Logger
 
-    config = _load(options).config
+    config = load_config(options).config
     shows = sys.stderr.isatty() and not options["quiet"]
 
     def begin(rung: str, kind: str) -> None:
         if shows:
             _say(f"Trying {rung} with {kind} footage ...")
 
-    with GracefulExit() as stop, Logger(_levels(config, options)[1]):
+    with GracefulExit() as stop, Logger(log_levels(config, options)[1]):
         prober = Pipeline(config, stop).prober()
         equipment = prober.equipment()
         if not options["as_json"]:
@@ -707,7 +708,7 @@ def config_check(**options: Any) -> int:  # Any: as above
     """Load the configuration and name every problem."""
     from archiverd.config import doubts
 
-    loaded = _load(options)
+    loaded = load_config(options)
     if doubtful := doubts(loaded):
         raise ConfigError(doubtful)
     if options["as_json"]:
@@ -724,7 +725,7 @@ def config_show(**options: Any) -> int:  # Any: as above
     """Print every setting, and where it comes from."""
     from archiverd.config import as_json, show
 
-    loaded = _load(options)
+    loaded = load_config(options)
     if options["as_json"]:
         _print_json(as_json(loaded))
         return 0

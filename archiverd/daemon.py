@@ -6,11 +6,13 @@ It never touches a media root: a disk that hangs must not keep it from answering
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from archiverd import __version__
 from archiverd.config import Loaded, doubts, show
 from archiverd.errors import ArchiverError, ConfigError, InternalError
 from archiverd.live import LiveState
@@ -20,13 +22,15 @@ from archiverd.policy.reloading import changes, refused
 from archiverd.problems import Problems
 from archiverd.service.graceful_exit import GracefulExit
 from archiverd.service.notify import Notifier
-from archiverd.session import Current, Session
+from archiverd.session import Current, Memory, Session
 
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 NOTES = (signal.SIGHUP, signal.SIGUSR1)
 
+_RESTART = "Restart the service, or take the change back"
+_MEND = "Mend it (`archiverd config check` names all that is wrong), and reload again"
 _TURN_S = 1.0  # between two looks at everything
 _AGAIN_S = 10.0  # before a session is tried again
 _GRACE_S = 15.0  # beyond the time ffmpeg has to end, for the threads to end
@@ -68,12 +72,23 @@ class Daemon:
         self._was_ready = False
         self._extended_at = -_STARTING_S  # monotonic
         self._said_silent: list[str] = []
+        self._memory = Memory()
+        self._lost_root = False
+        self._lost = ""  # what the latest session ended of; empty once one is ready again
 
     def serve(self) -> None:
         """Until the stop.
 
         Raises: whatever keeps the first session from its start; InternalError where a thread dies of a bug.
         """
+        file = self._loaded.file or "defaults"
+        log.info(
+            "archiverd %s starts as process %d: %s, by %s",
+            __version__,
+            os.getpid(),
+            self._loaded.config.directory,
+            file,
+        )
         for doubt in doubts(self._loaded):
             log.warning("%s", doubt)
         while self._serve_session():
@@ -81,7 +96,9 @@ class Daemon:
 
     def _serve_session(self) -> bool:
         """One session, to its end; whether there is to be another."""
-        session = Session(self._current, self._stop, self._problems, self._live, self._stop.wake, clock=self._clock)
+        session = Session(
+            self._current, self._stop, self._problems, self._live, self._stop.wake, self._memory, clock=self._clock
+        )  # fmt: skip
         with session:
             session.start()
             while self._goes_on(session):
@@ -90,14 +107,19 @@ class Daemon:
             self._wind_up(session)
         error = session.error
         if self._stop.requested:
+            log.info("stopped, as asked by %s", signal.Signals(self._stop.signum or signal.SIGTERM).name)
             return False
         assert error is not None, "a session that was not asked to ends of an error"
         if not self._was_ready or isinstance(error, InternalError):
             raise error
         assert isinstance(error, ArchiverError), "else a thread died of it, and that is an internal error"
-        log.error("%s", error)
+        if error.message != self._lost:  # while it lasts it is told once
+            log.error("%s; tried again every %.0f s", error, _AGAIN_S)
+        self._lost = error.message
         self._live.enter(Phase.CUT_OFF, error.message)
-        self._problems.found(ProblemKind.ROOT, [Problem(ProblemKind.ROOT, "", error.message, error.advice)])
+        self._lost_root = self._lost_root or session.lost_root
+        kind = ProblemKind.ROOT if self._lost_root else ProblemKind.PAUSED
+        self._problems.found(kind, [Problem(kind, "", error.message, error.advice)])
         return True
 
     def _between(self) -> None:
@@ -131,6 +153,9 @@ class Daemon:
             self._notifier.ready(status_words(self._live.value))
             self._launcher()
         if session.ready:
+            if self._lost:
+                log.info("all is there again, and watched: %s", self._loaded.config.directory)
+            self._lost, self._lost_root = "", False
             self._problems.found(ProblemKind.ROOT)
         if silent:
             return
@@ -161,7 +186,7 @@ class Daemon:
     # -- reload -------------------------------------------------------------------------------------------
 
     def _take_notes(self, session: Session | None) -> None:
-        for note in self._stop.take_notes():
+        for note in dict.fromkeys(self._stop.take_notes()):  # a hundred wishes for the same are one
             if note == signal.SIGHUP:
                 self._reload(session)
             elif note == signal.SIGUSR1 and session is not None:
@@ -183,7 +208,7 @@ class Daemon:
         no = [f"{change}: needs a restart" for change in refused(changed)]
         no += [str(doubt) for doubt in doubts(loaded) if doubt not in doubts(self._loaded)]
         if no:
-            self._refuse(no)
+            self._refuse(no, _RESTART if refused(changed) else _MEND)
             return
         self._problems.found(ProblemKind.CONFIG)
         self._loaded = loaded
@@ -193,12 +218,11 @@ class Daemon:
         if changed and session is not None:
             session.renew()
 
-    def _refuse(self, reasons: Sequence[str]) -> None:
+    def _refuse(self, reasons: Sequence[str], remedy: str = _MEND) -> None:
         for reason in reasons:
             log.error("the new configuration is refused, and the old one holds: %s", reason)
         where = f"{self._loaded.file}" if self._loaded.file is not None else "the configuration"
         message = f"{where}: the new configuration is refused, and the old one holds: {'; '.join(reasons)}"
-        remedy = "Mend it (archiverd config check names all that is wrong), then reload again; or restart the service"
         self._problems.found(ProblemKind.CONFIG, [Problem(ProblemKind.CONFIG, "", message, remedy)])
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import assert_never
 
 from archiverd.policy import naming
-from archiverd.policy.letting_go import Follows, LastLook, doubt, what_follows
+from archiverd.policy.letting_go import PROTECTED, Follows, LastLook, doubt, what_follows
 from archiverd.policy.model import ClipName, Fingerprint, Place, Receipt, Recording, Snapshot, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import snapshot_job
@@ -52,7 +52,9 @@ class Disposer:
         """Leave a source whose `.keep` was seen, also at the last moment, where it is."""
         self._put_back(recording)
         now = self._bench.clock()
-        self._bench.catalog.hold(recording, "protected by its .keep file", now + _PROTECTED_S, now)
+        self._bench.catalog.hold(recording, PROTECTED, now + _PROTECTED_S, now)
+        if self._bench.files.keep_beside(Tree.SOURCE, recording.path) is None:  # taken away a moment ago
+            self._bench.catalog.release(recording.path, now)
         return outcome(recording, Result.KEPT if result is Result.DISPOSED else result, "source is protected")
 
     def _is_protected(self, recording: Recording, receipt: Receipt) -> bool:

@@ -26,6 +26,12 @@ class ArchiverError(Exception):
         return f"{self.message}. {self.advice}" if self.advice else self.message
 
 
+class InternalError(ArchiverError):
+    """A bug of ours: the process ends, and its service manager starts it anew."""
+
+    exit_code = 70
+
+
 class UsageError(ArchiverError):
     """The command line cannot be carried out as it stands."""
 

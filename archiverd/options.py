@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from archiverd.config import Config, Loaded
+
+Options = dict[str, Any]  # Any: option values by name, checked by Config
 Command = Callable[..., int]
 
 PATH = click.Path(path_type=Path)
@@ -53,3 +59,26 @@ encoders = _stacked(
     click.option("--codec", metavar="CODEC", help="hevc or h264.  [hevc]"),
     click.option("--device", metavar="PATH", help="The one device that may encode, for instance /dev/dri/renderD129."),
 )
+
+
+# -- what they come to ------------------------------------------------------------------------------------
+
+
+def load_config(options: Options) -> Loaded:
+    """The configuration of a call: its options over the file over the defaults. Raises: ConfigError."""
+    from archiverd.config import load
+
+    known = ("config_file", "as_json", "verbose", "quiet")
+    return load(options["config_file"], {key: value for key, value in options.items() if key not in known})
+
+
+def log_levels(config: Config, options: Options, *, console_from_warning: bool = True) -> tuple[int, int]:
+    """The levels of the log file and of the console.
+
+    Where plan, progress and summary say the rest the console begins at warnings; `-v` and `-q` move it.
+    """
+    steps = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+    level: int = getattr(logging, config.log_level.upper())
+    first = max(level, logging.WARNING) if console_from_warning else level
+    console = steps.index(first) - options["verbose"] + options["quiet"]
+    return level, steps[min(max(console, 0), len(steps) - 1)]

@@ -25,7 +25,7 @@ from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Planned, RunPlan, plan_run
 from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
-from archiverd.rebuilder import Rebuilt
+from archiverd.rebuilder import Rebuilt, tell_of
 from archiverd.service.progress import ProgressReporter
 from archiverd.storage.catalog import SOURCE_ROOT, Catalog, CatalogLostError, ClaimLostError
 from archiverd.storage.file_manager import FileManager
@@ -141,7 +141,7 @@ class Pipeline:
         with self._parts.opened() as (catalog, files, roots):
             rebuilder = self._parts.rebuilder(catalog, files)
             rebuilt = rebuilder.rebuild(_display(make_reporter, below)) if rebuilder.needed else Rebuilt()
-            notes = _told(rebuilt)
+            notes = tell_of(rebuilt)
             troubles = [*map(_unsound, rebuilt.unsound), *self._parts.recoverer(catalog, files).recover()]
             transcoder = self._parts.transcoder()
             ladder = self._parts.ladder(catalog)
@@ -269,19 +269,3 @@ def _display(make_reporter: MakeReporter, below: Below) -> MakeDisplay:
 
 def _unsound(archive: PurePosixPath) -> Outcome:
     return Outcome(archive, Result.FAILED, "stands in the archive, and is not whole: see archiverd check")
-
-
-def _told(rebuilt: Rebuilt) -> tuple[str, ...]:
-    """What a rebuild found, in words and in the log; nothing of a first start over empty trees."""
-    found = {
-        "archives known again": rebuilt.archives,
-        "sources in the trash without an archive": rebuilt.only_in_trash,
-        "archives that are not whole (`archiverd check` names them)": len(rebuilt.unsound),
-        "sources that stood aside, and were put back": len(rebuilt.put_back),
-    }
-    words = [f"{what}: {count}" for what, count in found.items() if count]
-    if not words:
-        return ()
-    note = f"the catalog is new, and was made from the trees; {'; '.join(words)}"
-    log.warning("%s", note)
-    return (note,)

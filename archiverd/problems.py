@@ -132,12 +132,18 @@ class Problems:
         self._memory_fails = True
 
 
+# Whoever reports these has logged them already, as they came about.
+_LOGGED = frozenset({ProblemKind.PAUSED, ProblemKind.ROOT, ProblemKind.CONFIG, ProblemKind.WATCHING})
+
+
 def _log(notice: Notice) -> None:
     problem = notice.problem
     field = _FIELDS.get(problem.kind)
     extra = {} if field is None else {field: problem.subject}
     if notice.change is Change.CLOSED:
-        log.info("no longer a problem: %s", problem.message, extra=extra)
+        log.info("over: %s", problem.message, extra=extra)
         return
     level = logging.ERROR if is_serious(problem.kind) else logging.WARNING
+    if problem.kind in _LOGGED:
+        level = logging.DEBUG
     log.log(level, "problem: %s", problem, extra=extra)

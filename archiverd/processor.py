@@ -21,6 +21,7 @@ from typing import assert_never
 from archiverd.adoption import StandingArchives
 from archiverd.disposal import Disposer
 from archiverd.errors import (
+    DeviceError,
     Interrupted,
     JobError,
     NoSpaceError,
@@ -39,13 +40,17 @@ from archiverd.policy.change import made_by
 from archiverd.policy.clip_info import select
 from archiverd.policy.model import Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
+from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault, pause_s
 from archiverd.service.log_fields import about
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.open_files import writers
 from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)
+
+NEEDS_RIGHT = "archiverd's user needs to read it, and to write in its directory"
+_LONGEST_SET_BACK_S = 3600.0
+_SET_BACK_S = 60.0  # of a clip that can't be archived now, where others can
 
 
 class FileProcessor:
@@ -109,7 +114,7 @@ class FileProcessor:
 
     def _let_go(self, recording: Recording, result: Result) -> Outcome:
         """Dispose of the source; where the archive does not stand any more, begin again with the source."""
-        let_go = self._disposer.let_go(recording, result)
+        let_go = self._disposer.let_go(self._bench.with_snapshots(recording), result)
         if let_go is not None:
             return let_go
         reason = f"its archive {naming.printable(recording.archive or '')} no longer stands as it was committed"
@@ -235,16 +240,20 @@ class FileProcessor:
 
     def _after_failure(self, claimed: Recording, error: JobError | OSError) -> Outcome:
         """Put a recording where its own fault leaves it. The source is untouched in every case."""
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self._see_root(claimed)
         recording, now = self._bench.catalog.reload(claimed), self._bench.clock()
         reason = _words(error)
         if recording.state is State.ARCHIVED:
-            self._bench.catalog.hold(recording, reason, now + 60, now, trouble=True)
+            again_at = now + pause_s(recording.attempts + 1, random.random())  # noqa: S311  (as below)
+            self._bench.catalog.hold(recording, reason, again_at, now, failed=True)
             return outcome(recording, Result.FAILED, f"archived, but its source stays: {reason}")
         follows = after_fault(
             self._fault(recording, error),
             attempt=recording.attempts + 1,
             attempts=self._bench.settings.attempts,
             settle_s=self._bench.settings.patience.settle_s,
+            since_s=now - recording.seen_at,
             jitter=random.random(),  # noqa: S311  (to spread the load, not to hide anything)
         )
         match follows:
@@ -260,6 +269,14 @@ class FileProcessor:
                 return outcome(recording, result, reason)
             case unreachable:
                 assert_never(unreachable)
+
+    def _see_root(self, claimed: Recording) -> None:
+        """See that a file is missing in the root that is ours. Raises: ResourceError where that is gone itself."""
+        try:
+            self._bench.roots.verify(Tree.SOURCE)
+        except ResourceError as error:
+            self._release(claimed, error)
+            raise
 
     def _fault(self, recording: Recording, error: JobError | OSError) -> Fault:
         match error:
@@ -289,10 +306,13 @@ class FileProcessor:
         try:
             recording, now = self._bench.catalog.reload(claimed), self._bench.clock()
             reason = "stopped, as asked" if isinstance(error, Interrupted) else f"paused: {error.message}"
+            due = now
+            if isinstance(error, (NoSpaceError, DeviceError)):  # others may go on, and are to have their turn
+                due += min(max(_SET_BACK_S, now - recording.seen_at), _LONGEST_SET_BACK_S)
             if recording.state is State.ACTIVE:
-                self._bench.catalog.wait(recording, reason, now, now)
+                self._bench.catalog.wait(recording, reason, due, now)
             elif recording.state is State.ARCHIVED:
-                self._bench.catalog.hold(recording, reason, now, now)
+                self._bench.catalog.hold(recording, reason, due, now)
         except ResourceError as second:
             log.warning("%s: stays claimed until the next start: %s", naming.printable(claimed.path), second)
 
@@ -303,9 +323,5 @@ def _words(error: JobError | OSError) -> str:
     if error.errno == errno.ELOOP:
         return "a symlink stands in its place"
     where = f"{naming.printable(str(error.filename))}: " if error.filename else ""
-    advice = (
-        "; archiverd's user needs to read it, and to write in its directory"
-        if isinstance(error, PermissionError)
-        else ""
-    )
+    advice = f"; {NEEDS_RIGHT}" if isinstance(error, PermissionError) else ""
     return f"{where}{error.strerror or error}{advice}"

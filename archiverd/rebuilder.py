@@ -207,3 +207,19 @@ def _batches(rows: Iterable[KnownAgain]) -> Iterator[list[KnownAgain]]:
     left = iter(rows)
     while batch := list(itertools.islice(left, _BATCH)):
         yield batch
+
+
+def tell_of(rebuilt: Rebuilt) -> tuple[str, ...]:
+    """What a rebuild found, in words and in the log; nothing of a first start over empty trees."""
+    found = {
+        "archives known again": rebuilt.archives,
+        "sources in the trash without an archive": rebuilt.only_in_trash,
+        "archives that are not whole (`archiverd check` names them)": len(rebuilt.unsound),
+        "sources that stood aside, and were put back": len(rebuilt.put_back),
+    }
+    words = [f"{what}: {count}" for what, count in found.items() if count]
+    if not words:
+        return ()
+    note = f"the catalog is new, and was made from the trees; {'; '.join(words)}"
+    log.warning("%s", note)
+    return (note,)

@@ -55,8 +55,20 @@ class Recoverer:
                     self._recover_leftover(tree, path)
         return troubles
 
-    def _recover_job(self, recording: Recording, troubles: list[Outcome]) -> None:
+    def take_back(self) -> None:
+        """Let go of the claims that a job could not give back itself, for the catalog could not be written then.
+
+        To be called between two jobs. Nothing is counted against a recording: nobody died.
+        """
+        for recording in self._catalog.recordings((State.ACTIVE, State.PUBLISHING)):
+            self._recover_job(recording, [], died=False)
+
+    def _recover_job(self, recording: Recording, troubles: list[Outcome], *, died: bool = True) -> None:
         stands = recording.state is State.PUBLISHING and self._stands(recording)
+        if not died and not stands:
+            now = self._clock()
+            self._catalog.wait(recording, "its job could not go on", now, now)
+            return
         now = self._clock()
         match after_death(recording, archive_stands=stands):
             case Trace.FINISH:

@@ -101,6 +101,11 @@ class Scanner:
         self._observing = observing
 
     @property
+    def observing(self) -> Observing:
+        """How new files are noticed, as far as the pace is set for that. Any thread."""
+        return self._observing
+
+    @property
     def is_over(self) -> bool:
         """Whether the whole tree was looked through and nothing was requested since. Any thread."""
         return self.last_full is not None and self._all is None and not self._requested

@@ -8,11 +8,16 @@ from pathlib import Path, PurePosixPath
 
 from archiverd.policy.model import Tree
 from archiverd.policy.name_patterns import NamePatterns
-from archiverd.storage.discovery import FileDiscovery
+from archiverd.storage.discovery import FileDiscovery, always
 
 
 def discoveries(
-    roots: dict[Tree, Path], state_dir: Path, names: NamePatterns, snapshot_window_s: float, now: Callable[[], float]
+    roots: dict[Tree, Path],
+    state_dir: Path,
+    names: NamePatterns,
+    snapshot_window_s: float,
+    now: Callable[[], float],
+    go_on: Callable[[], None] = always,
 ) -> dict[Tree, FileDiscovery]:
     """One FileDiscovery for each tree; none descends into another's root. `names` are the source tree's."""
     return {
@@ -22,6 +27,7 @@ def discoveries(
             exclude=[other for other in (*roots.values(), state_dir) if other != root],
             snapshot_window_s=snapshot_window_s,
             now=now,
+            go_on=go_on,
         )
         for tree, root in roots.items()
     }

@@ -45,6 +45,11 @@ class FilesDisplay(Display, Protocol):
 MakeDisplay = Callable[[int, int], AbstractContextManager[FilesDisplay]]  # for so many files, of so many bytes together
 
 
+def as_it_is(recording: Recording) -> Recording:
+    """All that belongs to it is known."""
+    return recording
+
+
 @dataclass(frozen=True, slots=True)
 class JobSettings:
     """What a job goes by, beside what ffmpeg is told."""
@@ -71,6 +76,7 @@ class Workbench:
     stop: StopToken
     display: Display
     clock: Callable[[], float]  # seconds since the epoch
+    with_snapshots: Callable[[Recording], Recording] = as_it_is  # adds those that came since the row was entered
 
     def height(self, source: Source) -> int:
         """The pixels an archive of this source is to be high."""

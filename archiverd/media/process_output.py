@@ -11,6 +11,8 @@ STDERR_HEAD: Final = 4 * 1024  # bytes
 STDERR_TAIL: Final = 16 * 1024  # bytes
 
 _ADDRESS: Final = re.compile(r" @ 0x[0-9a-f]+")
+# libgcrypt, which ffmpeg loads, where memory can't be locked (containers): nothing about what ffmpeg reads.
+_UNLOCKED: Final = re.compile(r"^Warning: using insecure memory!\n?", re.MULTILINE)
 
 
 class LineCutter:
@@ -68,7 +70,7 @@ def printable(raw: bytes) -> str:
     """UTF-8 as text that is safe to show: no control, bidirectional or broken characters, newlines kept.
 
     The memory addresses in ffmpeg's `[h264 @ 0x55d0c8]` are left out: they tell nobody anything, and one fault
-    would read differently each time.
+    would read differently each time. So is what a library says of the machine, and not of the file.
     """
-    text = _ADDRESS.sub("", raw.decode("utf-8", "backslashreplace"))
+    text = _UNLOCKED.sub("", _ADDRESS.sub("", raw.decode("utf-8", "backslashreplace")))
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

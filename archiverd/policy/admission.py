@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_LOOKED_AT_EVERY_S = 60.0  # at least
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -66,8 +68,9 @@ def unsettled(quiet: float, patience: Patience) -> Wait | None:
 
 def admit(look: Look, patience: Patience) -> Admitted | Wait | Refused:
     """Decide on one file."""
+    again_s = min(max(patience.settle_s, look.quiet_s), _LOOKED_AT_EVERY_S)  # the longer it has been so, the longer
     if look.being_written:
-        return Wait("is being written", patience.settle_s)
+        return Wait("is being written", again_s)
     waiting = unsettled(look.quiet_s, patience)
     if waiting is not None:
         return waiting
@@ -76,7 +79,7 @@ def admit(look: Look, patience: Patience) -> Admitted | Wait | Refused:
     if fault and left <= 0:
         return Refused(f"not a whole clip: {fault}")
     if fault:
-        return Wait(f"not a whole clip yet: {fault}", min(left, patience.settle_s))
+        return Wait(f"not a whole clip yet: {fault}", min(left, again_s))
     if look.open_ended and left > 0:
         return Wait("fragmented without an index, may still be uploading", left)
     return Admitted()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PROTECTED = "protected by its .keep file"  # why an archived recording's source stays
+
 
 @dataclass(frozen=True, slots=True)
 class LastLook:

@@ -145,7 +145,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
     )
 
 
-_LATE_AFTER_S = 3600.0
+_LATE_AFTER_S = 3600.0  # for the clip a late snapshot really belongs to may still be uploading
 _EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the tree
 
 

@@ -23,6 +23,7 @@ class ProblemKind(StrEnum):
     ROOT = "root"  # a root is missing, or another one; the subject is its path
     QUIET = "quiet"  # a camera, the subject, sends nothing
     WATCHING = "watching"  # new files are found late, or not all
+    REFUSED = "refused"  # recordings that archiverd's user has no right to
     CONFIG = "config"  # a new configuration was refused, and the old one holds
 
 
@@ -64,6 +65,7 @@ _TIMES = {
     ProblemKind.ROOT: Times(10.0, 60.0),  # a mount that is moved
     ProblemKind.QUIET: Times(0.0, 0.0),
     ProblemKind.WATCHING: Times(30.0, 120.0),  # a new observer mends most of it
+    ProblemKind.REFUSED: Times(30.0, 120.0),  # a right that is given makes many of them right, one after the other
     ProblemKind.CONFIG: Times(0.0, 0.0),
 }
 

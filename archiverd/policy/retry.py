@@ -8,6 +8,7 @@ from typing import assert_never
 
 _FIRST_S = 60.0
 _LONGEST_S = 6 * 3600.0
+_REFUSED_S = 600.0  # somebody has to give archiverd's user a right
 
 
 class Fault(StrEnum):
@@ -39,9 +40,9 @@ class Vanished:
 
 
 def after_fault(
-    fault: Fault, *, attempt: int, attempts: int, settle_s: float, jitter: float
+    fault: Fault, *, attempt: int, attempts: int, settle_s: float, since_s: float, jitter: float
 ) -> Retry | Quarantine | Vanished:
-    """What follows on a fault that befell the `attempt`-th try of a recording.
+    """What follows on a fault that befell the `attempt`-th try of a recording, `since_s` after it was first seen.
 
     Only what may be the file's own doing is counted: a file that changes is being written, and what one file
     refuses to archiverd's user all may refuse; an owner's mistake must not quarantine a year of footage.
@@ -49,8 +50,10 @@ def after_fault(
     match fault:
         case Fault.TAKEN_AWAY:
             return Vanished()
-        case Fault.CHANGED | Fault.REFUSED:
+        case Fault.CHANGED:
             return Retry(settle_s, counted=False)
+        case Fault.REFUSED:
+            return Retry(min(max(settle_s, _REFUSED_S, since_s), _LONGEST_S), counted=False)
         case Fault.INVALID:
             return Quarantine()
         case Fault.FAILED:
@@ -67,4 +70,9 @@ def after_failure(attempt: int, attempts: int, jitter: float) -> Retry | Quarant
     """
     if attempt >= attempts:
         return Quarantine()
-    return Retry(min(_LONGEST_S, _FIRST_S * 2 ** (attempt - 1)) * (0.5 + jitter / 2))
+    return Retry(pause_s(attempt, jitter))
+
+
+def pause_s(attempt: int, jitter: float) -> float:
+    """How long to wait after the `attempt`-th failure in a row, in seconds."""
+    return min(_LONGEST_S, _FIRST_S * 2.0 ** min(attempt - 1, 20)) * (0.5 + jitter / 2)

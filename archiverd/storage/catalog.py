@@ -16,7 +16,7 @@ import secrets
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -43,8 +43,11 @@ from archiverd.policy.problems import Course, Notice
 from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
 from archiverd.storage.catalog_rows import (
+    problem_values,
+    read_course,
     read_fingerprint,
     read_known_file,
+    read_notice,
     read_recording,
     read_snapshot,
     reason_text,
@@ -58,7 +61,18 @@ SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
 TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
 
 
-_PATIENCE_S = 60.0  # a commit waits so long for who reads: somebody checks a large catalog
+LONGEST_WAIT_S = 2 * 86400.0  # nothing is put off for longer
+
+_PATIENCE_S = 20.0  # a commit waits so long for who reads: somebody checks a large catalog
+_DISK_ADVICE = "Look at the disk that holds it: space, rights, and whether it is mounted read-only"
+_BUSY_ADVICE = "Another program holds it for long: a copy that is made of it, perhaps. The work goes on by itself"
+_PAGE = 1000  # rows
+_STEPS = 1_000_000  # of SQLite's machine, some milliseconds
+_TRIED, _TRIED_CHARACTERS = "tried", 8192  # a word that is written to see whether one can be
+
+
+def _nobody_asks() -> None:
+    return
 
 
 class ClaimLostError(ArchiverError):
@@ -92,6 +106,7 @@ class Catalog:
         self.id = ""
         self._read_only = read_only
         self._new_id = new_id
+        self._version_seen = -1
         self._changes: list[tuple[int, Before | None, bool]] = []  # of the transaction: id, before, trouble
         self._change_log = ChangeLog()
 
@@ -163,31 +178,56 @@ class Catalog:
             raise self._damaged("it has no id")
         self.id = str(row["value"])
 
-    def examine(self) -> None:
-        """Look through the whole file for damage: its structure, and whether every row still makes sense.
+    def examine(self, *, thoroughly: bool = True, alive: Callable[[], object] = _nobody_asks) -> None:
+        """Look through the whole file for damage: its structure and, thoroughly, whether every row still makes sense.
 
-        Raises: CatalogLostError. A flipped bit that leaves another sensible value goes unnoticed.
+        `alive` is called now and then. Raises: CatalogLostError. A flipped bit that leaves another sensible value goes
+        unnoticed.
         """
-        with self._faults():
-            said = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        with self._faults(), self._alive(alive):
+            check = "integrity_check" if thoroughly else "quick_check"
+            said = self._connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
             if said != "ok":
                 raise self._damaged(said)
             if _columns(self._connection) != _columns_of_a_new_one():
                 raise self._damaged("its tables are not those of a catalog")
-            with self._making_sense():
-                for row in self._connection.execute("SELECT DISTINCT state FROM history"):
-                    State(row["state"])
-                for row in self._connection.execute("SELECT * FROM recording"):
-                    read_recording(row, ())
-                for row in self._connection.execute("SELECT * FROM snapshot"):
-                    read_snapshot(row)
+            if thoroughly:
+                self._make_sense_of_all()
         if not self._read_only:  # that it can be written is to show now, and not in the middle of a run
-            with self._faults():
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-                finally:
-                    self._connection.execute("ROLLBACK")  # nothing has changed
+            self.see_writable()
+
+    def _make_sense_of_all(self) -> None:
+        """Read every row. A page at a time: who commits waits for no more than that."""
+        with self._making_sense():
+            for row in self._connection.execute("SELECT DISTINCT state FROM history").fetchall():
+                State(row["state"])
+            for row in self._pages("recording"):
+                read_recording(row, ())
+            for row in self._pages("snapshot"):
+                read_snapshot(row)
+
+    def _pages(self, table: str) -> Iterator[Any]:  # Any: as `read_recording` takes it
+        last = -1
+        while rows := self._connection.execute(
+            f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608  (this module's own words)
+            (last, _PAGE),
+        ).fetchall():
+            yield from rows
+            last = rows[-1]["id"]
+
+    @contextmanager
+    def _alive(self, alive: Callable[[], object]) -> Iterator[None]:
+        """Call it now and then while a statement takes its time."""
+
+        def go_on() -> int:
+            alive()
+            return 0
+
+        self._connection.set_progress_handler(go_on, _STEPS)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None, 0)
 
     def _recognize(self) -> None:
         """See that the file is a catalog, or empty, before anything is changed in it."""
@@ -240,9 +280,9 @@ class Catalog:
             # The file and its disk can be written (see `_connect`): a header that says otherwise is damaged.
             if code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and self._is_writable()):
                 raise self._damaged(error) from error
+            busy = code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
             raise ResourceError(
-                f"{self.path}: the catalog can't be used: {error}",
-                advice="Look at the disk that holds it: space, rights, and whether it is mounted read-only",
+                f"{self.path}: the catalog can't be used: {error}", advice=_BUSY_ADVICE if busy else _DISK_ADVICE
             ) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of names in the schema
             raise self._damaged(error) from error
@@ -274,25 +314,38 @@ class Catalog:
 
     # -- offers and claims --------------------------------------------------------------------------------
 
-    def offer(self, found: FoundRecording, now: float, *, reason: str) -> Recording:
+    def offer(
+        self, found: FoundRecording, now: float, *, reason: str, not_before: float | None = None
+    ) -> Recording:  # fmt: skip
         """Enter a recording seen in the source tree, with its snapshots, and return its row.
 
         The same path with another fingerprint is another recording, whatever became of the first: a row that
         still waits is brought up to date, one that was quarantined or lost is closed, one that was archived
-        keeps its receipt.
+        keeps its receipt. It is due at `not_before`, by default at once.
         """
-        clip = found.clip
-        with self._writing() as connection:
-            row = self._find(clip)
-            if row is None:
-                row = self._enter(clip, now, reason)
-            elif row["state"] == State.GONE:
-                self._set(row, State.WAITING, "the source is there again", now)
-            # Seen by a clock that was ahead: from now on it counts from now.
-            connection.execute("UPDATE recording SET seen_at = ? WHERE id = ? AND seen_at > ?", (now, row["id"], now))
-            for snapshot in found.snapshots:
-                _attach(connection, row["id"], snapshot.path, snapshot.fingerprint)
-            return self._load(row["id"])
+        with self._writing():
+            return self._load(self._offer(found, now, reason, now if not_before is None else not_before))
+
+    def offer_all(self, offers: Iterable[tuple[FoundRecording, str, float]], now: float) -> None:
+        """Enter many, each with a reason and the moment it is due, in one commit."""
+        with self._writing():
+            for found, reason, not_before in offers:
+                self._offer(found, now, reason, not_before)
+
+    def _offer(self, found: FoundRecording, now: float, reason: str, not_before: float) -> int:
+        connection, clip = self._connection, found.clip
+        row = self._find(clip)
+        if row is None:
+            row = self._enter(clip, now, reason, not_before)
+        elif row["state"] == State.GONE:
+            self._set(row, State.WAITING, "the source is there again", now, not_before)
+        identity = int(row["id"])
+        self._close_replaced(clip, identity, now)
+        # Seen by a clock that was ahead: from now on it counts from now.
+        connection.execute("UPDATE recording SET seen_at = ? WHERE id = ? AND seen_at > ?", (now, identity, now))
+        for snapshot in found.snapshots:
+            _attach(connection, identity, snapshot.path, snapshot.fingerprint)
+        return identity
 
     def _find(self, clip: FoundFile) -> sqlite3.Row | None:
         mark = clip.fingerprint
@@ -302,7 +355,7 @@ class Catalog:
         ).fetchone()
         return found
 
-    def _enter(self, clip: FoundFile, now: float, reason: str) -> sqlite3.Row:
+    def _enter(self, clip: FoundFile, now: float, reason: str, not_before: float) -> sqlite3.Row:
         """Make the row of a content of a path that was not seen before."""
         path, mark, name = os.fsencode(clip.path), clip.fingerprint, clip.name
         waiting = self._connection.execute(
@@ -314,22 +367,31 @@ class Catalog:
                 " WHERE id = ?",
                 (mark.ino, mark.size, mark.mtime_ns, now, waiting["id"]),
             )
-            self._set(waiting, State.WAITING, "the file has changed", now)
+            if waiting["reason"] == reason_text(reason):  # it is still coming in: that is one change
+                self._connection.execute(
+                    "UPDATE recording SET not_before = ? WHERE id = ?", (not_before, waiting["id"])
+                )
+            else:
+                self._set(waiting, State.WAITING, "the file has changed", now, not_before)
         else:
-            for old in self._connection.execute(
-                "SELECT * FROM recording WHERE path = ? AND state = ?", (path, State.QUARANTINED)
-            ).fetchall():
-                self._set(old, State.GONE, "replaced by another upload of the same name", now)
             cursor = self._connection.execute(
                 "INSERT INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
                 " not_before, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (path, mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera), name.taken_at.isoformat(),
-                 name.copy, State.WAITING, reason_text(reason), now, now),
+                 name.copy, State.WAITING, reason_text(reason), not_before, now),
             )  # fmt: skip
             self._note(int(cursor.lastrowid or 0), State.WAITING, reason, now, before=None)
         row = self._find(clip)
         assert row is not None, "a row just entered"
         return row
+
+    def _close_replaced(self, clip: FoundFile, identity: int, now: float) -> None:
+        """Close the rows of other contents that stood at this path and were not archived."""
+        for old in self._connection.execute(
+            "SELECT * FROM recording WHERE path = ? AND id <> ? AND state IN (?, ?)",
+            (os.fsencode(clip.path), identity, State.WAITING, State.QUARANTINED),
+        ).fetchall():
+            self._set(old, State.GONE, "replaced by another upload of the same name", now, now)
 
     def attach(self, recording: Recording, snapshots: Iterable[FoundFile]) -> Recording:
         """Note that snapshots belong to a recording that is known already."""
@@ -447,15 +509,17 @@ class Catalog:
             return self._load(recording.id)
 
     def hold(
-        self, recording: Recording, reason: str, not_before: float, now: float, *, trouble: bool = False
-    ) -> Recording:
-        """Leave an archived recording archived: its source can't be let go of now, and why."""
+        self, recording: Recording, reason: str, not_before: float, now: float, *, failed: bool = False,
+        trouble: bool = False,
+    ) -> Recording:  # fmt: skip
+        """Leave an archived recording archived: its source can't be let go of now, and why; `failed` counts a try."""
         again = reason == recording.reason  # what is held each day anew needs no line for each
         with self._writing():
             # The job stays: should a `.gone` file still stand, its name is what leads back to this recording.
             self._move(
-                recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, trouble=trouble, not_before=not_before
-            )
+                recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, logged=not again,
+                trouble=trouble or failed, not_before=not_before, attempts=recording.attempts + failed,
+            )  # fmt: skip
             return self._load(recording.id)
 
     def release(self, path: PurePosixPath, now: float) -> None:
@@ -520,8 +584,8 @@ class Catalog:
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, disposed_to)
 
     def _move(
-        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, trouble: bool = False,
-        **columns: Any,
+        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, logged: bool = True,
+        trouble: bool = False, **columns: Any,
     ) -> None:  # fmt: skip  # Any: SQLite's own value types, by column name
         """One conditional update, and its line of history; `trouble` where somebody may have to look.
 
@@ -534,13 +598,14 @@ class Catalog:
         ).rowcount
         if changed != 1:
             raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
-        before = Before(from_, recording.reason, recording.job)
-        self._note(recording.id, state, reason, now, before=before, trouble=trouble)
+        if logged:
+            before = Before(from_, recording.reason, recording.job)
+            self._note(recording.id, state, reason, now, before=before, trouble=trouble)
 
-    def _set(self, row: sqlite3.Row, state: State, reason: str, now: float) -> None:
+    def _set(self, row: sqlite3.Row, state: State, reason: str, now: float, not_before: float) -> None:
         self._connection.execute(
             "UPDATE recording SET state = ?, reason = ?, not_before = ?, job = '' WHERE id = ?",
-            (state, reason_text(reason), now, row["id"]),
+            (state, reason_text(reason), not_before, row["id"]),
         )
         with self._making_sense():
             before = Before(State(row["state"]), row["reason"], row["job"])
@@ -585,6 +650,72 @@ class Catalog:
             " OR id IN (SELECT recording FROM snapshot WHERE path = ? OR disposed_to = ?) ORDER BY id",
             (name, name, name, name, name),
         )
+
+    def standing_at(self, path: PurePosixPath) -> list[Recording]:
+        """Every content that stood at a path of the source tree, in the order they came."""
+        return self._select("path = ? ORDER BY id", (os.fsencode(path),))
+
+    def due(self, now: float, *, newest_first: bool = False) -> Recording | None:
+        """What is to be taken up next: a source that is to be let go of, else the oldest clip that has waited enough.
+
+        What is due later than anything is ever put off was put off by a clock that was ahead, and is due.
+        """
+        order = "taken_at DESC, id" if newest_first else "taken_at, id"
+        for state, first in ((State.ARCHIVED, "not_before, id"), (State.WAITING, order)):
+            found = self._select(
+                f"state = ? AND (not_before <= ? OR not_before > ?) ORDER BY {first} LIMIT 1",
+                (state, now, now + LONGEST_WAIT_S),
+            )
+            if found:
+                return found[0]
+        return None
+
+    def next_due(self, now: float) -> float | None:
+        """When there will be something to take up again, in seconds since the epoch; None where nothing waits."""
+        ahead = now + LONGEST_WAIT_S
+        with self._faults():
+            due = [
+                self._connection.execute(
+                    "SELECT (SELECT MIN(not_before) FROM recording WHERE state = ?1),"
+                    " (SELECT MAX(not_before) FROM recording WHERE state = ?1) > ?2",
+                    (state, ahead),
+                ).fetchone()
+                for state in (State.ARCHIVED, State.WAITING)
+            ]
+        return min((now if beyond else float(first) for first, beyond in due if first is not None), default=None)
+
+    def queue(self, now: float) -> tuple[int, int]:
+        """How many recordings wait for their turn, and how many for their time."""
+        with self._faults():
+            row = self._connection.execute(
+                "SELECT COUNT(*), COALESCE(SUM(not_before <= ?), 0) FROM recording WHERE state = ?",
+                (now, State.WAITING),
+            ).fetchone()
+        return int(row[1]), int(row[0]) - int(row[1])
+
+    def see_writable(self) -> None:
+        """See that a commit would go through now. Raises: ResourceError, CatalogLostError."""
+        self.correct(_TRIED, "x" * _TRIED_CHARACTERS)
+        self.correct(_TRIED, "")
+
+    def put_off(self, directory: PurePosixPath, now: float, not_before: float) -> int:
+        """Have all that waits and is due directly in a directory taken up at another moment; returns how many."""
+        above = os.fsencode(directory) + b"/"
+        with self._writing() as connection:
+            # In the order of bytes "0" follows on "/".
+            return connection.execute(
+                "UPDATE recording SET not_before = ? WHERE state = ? AND not_before <= ?"
+                " AND path >= ? AND path < ? AND instr(substr(path, ?), x'2f') = 0",
+                (not_before, State.WAITING, now, above, above[:-1] + b"0", len(above) + 1),
+            ).rowcount
+
+    def make_due(self, recording: Recording, not_before: float) -> None:
+        """Have a recording that waits, or is archived, taken up at another moment. Tells of no change of state."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE recording SET not_before = ? WHERE id = ? AND state IN (?, ?)",
+                (not_before, recording.id, State.ARCHIVED, State.WAITING),
+            )
 
     def known_in(self, directory: PurePosixPath, *, unfinished: bool = False) -> Known:
         """What is known of the files that stand, or stood, directly in one directory of the source tree.

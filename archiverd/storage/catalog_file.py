@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +22,12 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def usable_catalog(path: Path, new_id: str, now: float) -> Iterator[Catalog]:
+def usable_catalog(
+    path: Path, new_id: str, now: float, *, thoroughly: bool, alive: Callable[[], object]
+) -> Iterator[Catalog]:  # fmt: skip
     """The catalog, open and examined; made where there is none, under the lock on the roots.
+
+    `thoroughly`: row by row. `alive` is called now and then meanwhile.
 
     A file that is damaged, of a newer version or another user's is set aside under a name with the moment (`now`,
     seconds since the epoch). One that may only be read is copied: it is sound.
@@ -32,17 +36,19 @@ def usable_catalog(path: Path, new_id: str, now: float) -> Iterator[Catalog]:
     """
     with ExitStack() as stack:
         try:
-            catalog = _opened(stack, path, new_id)
+            catalog = _opened(stack, path, new_id, thoroughly, alive)
         except CatalogLostError as lost:
             _replace(path, lost, now)
-            catalog = _opened(stack, path, new_id)
+            catalog = _opened(stack, path, new_id, thoroughly, alive)
         yield catalog
 
 
-def _opened(stack: ExitStack, path: Path, new_id: str) -> Catalog:
+def _opened(
+    stack: ExitStack, path: Path, new_id: str, thoroughly: bool, alive: Callable[[], object]
+) -> Catalog:  # fmt: skip
     with ExitStack() as attempt:
         catalog = attempt.enter_context(Catalog(path, new_id=new_id))
-        catalog.examine()
+        catalog.examine(thoroughly=thoroughly, alive=alive)
         stack.push(attempt.pop_all())
     return catalog
 

@@ -75,5 +75,6 @@ MIGRATIONS: tuple[str, ...] = (
         message TEXT NOT NULL, remedy TEXT NOT NULL,
         since REAL NOT NULL, at REAL NOT NULL
     ) STRICT;
+    CREATE INDEX recording_by_due ON recording (state, not_before);
     """,
 )

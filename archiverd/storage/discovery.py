@@ -66,17 +66,21 @@ class Ignored(StrEnum):
 _HIDING = (Ignored.UNREADABLE, Ignored.UNREADABLE_FILE, Ignored.REPLACED)  # what stands there is not known
 
 
+def always() -> None:
+    """Go on, whatever comes."""
+
+
 class FileDiscovery:
     """Looks through one tree. For one thread at a time.
 
     `names` are the patterns of what stands in it. `exclude` are directories never descended into, wherever they stand
     and by whatever path they are reached (the other trees, the state); the tree's own root may be among them. `now`
-    gives seconds since the epoch.
+    gives seconds since the epoch. `go_on` is called before each directory of a walk, and may end it by raising.
     """
 
     def __init__(
         self, root: Path, *, names: NamePatterns = CANONICAL, exclude: Iterable[Path] = (), snapshot_window_s: float,
-        now: Callable[[], float],
+        now: Callable[[], float], go_on: Callable[[], None] = always,
     ) -> None:  # fmt: skip
         self._root = root
         self._names = names
@@ -84,6 +88,7 @@ class FileDiscovery:
         self._snapshot_window_s = snapshot_window_s
         self._now = now
         self._warned: frozenset[PurePosixPath] = frozenset()
+        self._go_on = go_on
 
     def scan(self) -> Discovery:
         """All that stands where recordings may. Recordings come oldest first, by (taken_at, path).
@@ -209,7 +214,7 @@ class FileDiscovery:
         What can't be read is told again only when it could be read meanwhile; `within` are the directories the walk
         reads, None for a walk over all of them.
         """
-        walk = _Walk(self._root, _identities(self._exclude), self._warned)
+        walk = _Walk(self._root, _identities(self._exclude), self._warned, self._go_on)
         with ExitStack() as stack:
             try:
                 root = stack.enter_context(directory(self._root))
@@ -329,7 +334,10 @@ class _Content:
 class _Walk:
     """One walk over a tree: opens, lists, and accounts for all it leaves alone."""
 
-    def __init__(self, root: Path, excluded: frozenset[_Identity], warned: frozenset[PurePosixPath]) -> None:
+    def __init__(
+        self, root: Path, excluded: frozenset[_Identity], warned: frozenset[PurePosixPath], go_on: Callable[[], None]
+    ) -> None:
+        self._go_on = go_on
         self._root = root
         self._excluded = excluded
         self._warned = warned
@@ -360,6 +368,7 @@ class _Walk:
     def go_down(self, where: PurePosixPath, handle: int, folder: Folder, read: _Read) -> None:
         """Have `read` look at the open directory `where`, then at each one below it that it names, by name."""
         for name, deeper in sorted(read(where, handle, folder), key=itemgetter(0)):
+            self._go_on()
             with self._opened(handle, where / name) as below:
                 if below is not None:
                     self.go_down(where / name, below, deeper, read)

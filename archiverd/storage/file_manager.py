@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _RENAME_NOREPLACE = 1
 _TAKEN_LIMIT = 10_000
+_TRIED_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,25 @@ class FileManager:
         with paths.directory(self.roots[tree]) as handle:
             room = os.fstatvfs(handle)
         return room.f_bavail * room.f_frsize
+
+    def see_writable(self, tree: Tree) -> None:
+        """See that a file can be written to the disk of a tree, and brought there, now. Leaves none, however it ends.
+
+        Raises: ResourceError, OSError. Where the file system makes no file without a name, nothing is seen.
+        """
+        root = self.roots[tree]
+        with environment_faults(root), paths.directory(root) as directory:
+            try:
+                handle = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
+            except OSError as error:
+                if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                    return
+                raise
+            try:
+                write_all(handle, bytes(_TRIED_BYTES), 0)
+                sync(handle, root)
+            finally:
+                os.close(handle)
 
     def free_name(self, tree: Tree, path: PurePosixPath) -> PurePosixPath:
         """The first of `path`, `~2`, `~3`, … under which nothing stands now."""

@@ -25,6 +25,9 @@ _ENVIRONMENT = frozenset(
 )  # fmt: skip
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def environment_faults(where: object) -> Iterator[None]:
     """Turn the OSErrors that no file is to blame for into ResourceError; let the others pass."""
@@ -34,7 +37,8 @@ def environment_faults(where: object) -> Iterator[None]:
         if error.errno not in _ENVIRONMENT:
             raise
         raise ResourceError(
-            f"{naming.printable(str(where))}: {error.strerror}", advice="The work goes on when that is mended"
+            f"{naming.printable(str(where))}: {error.strerror}",
+            advice="Make room there" if error.errno in _NO_ROOM else "The work goes on when that is mended",
         ) from error
 
 

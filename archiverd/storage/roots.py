@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,34 @@ def see_marked(tree: Tree, root: Path) -> None:
         f"{root}: the {tree} root has no marker {MARKER}, though it was in use",
         advice=f"Perhaps its disk is not mounted. If it is the right place: {make}touch '{root / MARKER}'",
     )
+
+
+def disks_of(roots: Iterable[Path]) -> dict[Path, int]:
+    """On which file system (st_dev) each directory stands; what is not there is left out."""
+    found = {}
+    for path in roots:
+        with suppress(OSError):
+            found[path] = path.stat().st_dev
+    return found
+
+
+def see_disks(before: Mapping[Path, int]) -> None:
+    """See that each directory is on the file system it was on, or still holds what is ours.
+
+    So a bare mount point, whose disk has gone, is not taken for a place to begin anew in. A disk that was mounted again
+    may have another number, and has what is ours.
+
+    Raises: ResourceError.
+    """
+    for path, device in before.items():
+        if os.path.lexists(path / MARKER) or os.path.lexists(path / CATALOG_NAME):
+            continue
+        there = path if path.exists() else path.parent
+        if there.exists() and there.stat().st_dev != device:
+            raise ResourceError(
+                f"{path}: is on another file system than it was, and nothing of archiverd's stands there",
+                advice="Its disk is not mounted, it seems: mount it, and the work goes on by itself",
+            )
 
 
 class Roots:
@@ -214,6 +242,8 @@ class Roots:
         path = self.paths[tree] / MARKER
         try:
             here, held = os.stat(path, follow_symlinks=False), os.fstat(self._held[tree])
+        except KeyError as error:
+            raise ResourceError(f"{path}: the {tree} root is not locked any more") from error
         except OSError as error:
             raise ResourceError(
                 f"{path}: the marker of the {tree} root is gone: {error.strerror}", advice="Is its disk still mounted?"

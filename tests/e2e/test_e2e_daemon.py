@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from archiverd.policy.model import State
 from tests.e2e.invariants import assert_all_archived
-from tests.e2e.rig import Rig, content
+from tests.e2e.rig import Rig, can_mount, content
 from tests.e2e.serving import SOON, becomes, begun, serving
 from tests.program import archiverd
 from tests.screen import until
@@ -130,7 +133,7 @@ def test_reload_that_can_not_be_leaves_the_old_configuration_whole(rig: Rig, lin
         becomes(rig, upload, State.DONE)
 
         assert daemon.process.poll() is None
-        daemon.says("problem: ")
+        daemon.says("the new configuration is refused, and the old one holds")
 
 
 # -- being asked ------------------------------------------------------------------------------------------------------
@@ -225,3 +228,33 @@ def test_source_root_that_is_made_anew_is_watched(rig: Rig) -> None:
         daemon.says("ready", within_s=60)
         upload = rig.upload("a")
         until(lambda: bool(list((rig.base / "archive").rglob(upload.path.name))), 60)
+
+
+@contextlib.contextmanager
+def mounted(rig: Rig) -> Iterator[Path]:
+    """The camera's tree on a disk of its own, which stands elsewhere too; unmounted at the end."""
+    disk = rig.base / "disk"
+    disk.mkdir()
+    subprocess.run(("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)), check=True)
+    try:
+        subprocess.run(("mount", "--bind", str(disk), str(rig.camera)), check=True)
+        yield disk
+    finally:
+        subprocess.run(("umount", "--lazy", str(rig.camera)), check=False, capture_output=True)
+        subprocess.run(("umount", "--lazy", str(disk)), check=True)
+
+
+if can_mount():
+
+    def test_disk_that_is_unmounted_is_waited_for_and_nothing_begun_in_its_place(rig: Rig) -> None:
+        shutil.rmtree(rig.camera)
+        rig.camera.mkdir()
+        with mounted(rig) as disk, serving(rig) as daemon:
+            subprocess.run(("umount", "--lazy", str(rig.camera)), check=True)
+            daemon.says("is on another file system than it was")
+            assert not list(rig.camera.iterdir())
+
+            subprocess.run(("mount", "--bind", str(disk), str(rig.camera)), check=True)
+            upload = rig.upload("a")
+            becomes(rig, upload, State.DONE)
+            assert daemon.stop() == 0

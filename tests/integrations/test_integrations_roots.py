@@ -20,7 +20,7 @@ import pytest
 from archiverd.errors import LockedError, ResourceError, StartupError
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
-from archiverd.storage.roots import Marker, Roots, read_marker, source_root_above
+from archiverd.storage.roots import Marker, Roots, disks_of, read_marker, see_disks, source_root_above
 
 REPOSITORY = Path(__file__).parents[2]
 NOTHING_KNOWN = {Tree.ARCHIVE: False, Tree.TRASH: False}
@@ -758,3 +758,32 @@ def test_source_root_is_found_above_any_path_in_it(place: Place) -> None:
 def test_source_root_above_a_path_in_none_is_none(tmp_path: Path) -> None:
     (tmp_path / MARKER).write_text("somebody else's")
     assert source_root_above(tmp_path / "clip.mp4") is None
+
+
+# --- disks that are not where they were
+
+
+def test_place_on_another_file_system_is_none_to_begin_anew_in(tmp_path: Path) -> None:
+    root = tmp_path / "camera"
+    root.mkdir()
+    before = disks_of([root])
+    elsewhere = dict.fromkeys(before, next(iter(before.values())) + 1)  # as where its disk was unmounted
+
+    see_disks(before)
+    with pytest.raises(ResourceError, match="another file system than it was"):
+        see_disks(elsewhere)
+    root.rmdir()
+    with pytest.raises(ResourceError, match="another file system than it was"):
+        see_disks(elsewhere)
+
+
+@pytest.mark.parametrize("name", [MARKER, "catalog.sqlite"])
+def test_disk_that_holds_what_is_ours_may_have_another_number(tmp_path: Path, name: str) -> None:
+    before = disks_of([tmp_path])
+    (tmp_path / name).touch()
+
+    see_disks({path: device + 1 for path, device in before.items()})
+
+
+def test_directory_that_was_not_there_has_no_disk(tmp_path: Path) -> None:
+    assert disks_of([tmp_path / "nowhere"]) == {}

@@ -136,4 +136,4 @@ def test_refused_is_only_what_is_not_whole_for_long(look: Look, patience: Patien
 def test_wait_is_never_longer_than_the_patience(look: Look, patience: Patience) -> None:
     decision = admit(look, patience)
     if isinstance(decision, Wait):
-        assert 0 <= decision.for_s <= max(patience.settle_s, patience.quarantine_after_s)
+        assert 0 <= decision.for_s <= max(patience.settle_s, patience.quarantine_after_s, 60)

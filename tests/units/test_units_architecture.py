@@ -27,12 +27,14 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"reports"}),
     frozenset({"ladder", "live", "problems", "teller"}),
     frozenset({"workbench"}),
-    frozenset({"adoption", "concerns", "disposal", "maker", "trees"}),
-    frozenset({"processor", "cleaner", "scanner", "recoverer", "rebuilder", "checker", "mender", "owner", "survey"}),
-    frozenset({"examiner", "assembly", "lookout"}),
-    frozenset({"pipeline"}),
+    frozenset({"adoption", "disposal", "maker", "trees"}),
+    frozenset({"processor", "cleaner", "scanner", "recoverer", "rebuilder", "checker", "mender", "owner", "survey"})
+    | frozenset({"intake", "timer", "concerns"}),
+    frozenset({"examiner", "assembly", "worker", "lookout"}),
+    frozenset({"pipeline", "session"}),
+    frozenset({"daemon"}),
     frozenset({"options", "dialogue", "installer"}),
-    frozenset({"service_verbs"}),
+    frozenset({"daemon_verb", "service_verbs"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -48,7 +50,16 @@ CATALOG = "archiverd/storage/catalog.py"
 NO_DECISIONS = frozenset({"archiverd/policy/stop.py"})
 
 # What ends a thread may catch everything, to say so: "archiverd/module.py:function".
-THREAD_BOUNDARIES: frozenset[str] = frozenset({"archiverd/processor.py:process", "archiverd/service/watcher.py:run"})
+THREAD_BOUNDARIES: frozenset[str] = frozenset(
+    {
+        "archiverd/intake.py:take",
+        "archiverd/intake.py:_enter_alone",
+        "archiverd/worker.py:_look_again",
+        "archiverd/session.py:_run",
+        "archiverd/processor.py:process",
+        "archiverd/service/watcher.py:run",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,16 +146,26 @@ def test_what_a_camera_calls_itself_is_one_line_that_can_be_printed() -> None:
 def test_opening_and_closing_are_logged_once_with_the_remedy(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     problems = Problems()
-    problems.found(ProblemKind.PAUSED, [PAUSED])
+    problems.found(ProblemKind.DISK, [replace(PAUSED, kind=ProblemKind.DISK)])
     for second in range(40):
         problems.step(NOW + second)
-    problems.found(ProblemKind.PAUSED)
+    problems.found(ProblemKind.DISK)
     for second in range(40, 200):
         problems.step(NOW + second)
     assert messages(caplog) == [
         ("ERROR", "problem: /camera is full. Make room"),
-        ("INFO", "no longer a problem: /camera is full"),
+        ("INFO", "over: /camera is full"),
     ]
+
+
+def test_what_its_reporter_has_logged_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    problems = Problems()
+    problems.found(ProblemKind.CONFIG, [CONFIG])
+    problems.step(NOW)
+    problems.found(ProblemKind.CONFIG)
+    problems.step(NOW + 1)
+    assert messages(caplog) == [("INFO", f"over: {CONFIG.message}")]
 
 
 def test_line_of_a_quiet_camera_is_found_by_its_camera(caplog: pytest.LogCaptureFixture) -> None:
@@ -230,7 +240,7 @@ def test_a_disk_that_fails_stops_no_telling_and_is_told_once(caplog: pytest.LogC
     memory = Memory()
     memory.fails = True
     problems = Problems()
-    problems.found(ProblemKind.CONFIG, [CONFIG])
+    problems.found(ProblemKind.QUIET, [FRONT])
     problems.step(NOW, memory)
     problems.step(NOW + 1, memory)
     assert [text.split(":")[0] for _, text in messages(caplog)] == [
@@ -239,7 +249,7 @@ def test_a_disk_that_fails_stops_no_telling_and_is_told_once(caplog: pytest.LogC
     ]
     memory.fails = False
     problems.step(NOW + 2, memory)
-    assert memory.courses == [opened(CONFIG)]
+    assert memory.courses == [opened(FRONT)]
 
 
 def test_what_was_not_handed_on_is_handed_on_after_a_restart_in_its_order() -> None:

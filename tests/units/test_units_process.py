@@ -183,3 +183,8 @@ def test_describe_without_stderr_ends_with_the_number() -> None:
 )
 def test_ok_is_status_0_of_its_own_accord(ending: Ending, returncode: int, expected: bool) -> None:
     assert Finished(("ffmpeg",), ending, returncode, "", 1.0).ok is expected
+
+
+def test_what_a_library_says_of_the_machine_is_not_said_of_the_file() -> None:
+    assert printable(b"Warning: using insecure memory!\n") == ""
+    assert printable(b"moov not found\nWarning: using insecure memory!\nend") == "moov not found\nend"

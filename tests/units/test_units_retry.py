@@ -54,14 +54,23 @@ def test_wait_is_between_half_a_minute_and_six_hours(attempt: int, jitter: float
     [
         pytest.param(Fault.TAKEN_AWAY, Vanished(), id="nothing is left to work on"),
         pytest.param(Fault.CHANGED, Retry(60, counted=False), id="being written is nobody's fault"),
-        pytest.param(Fault.REFUSED, Retry(60, counted=False), id="a missing right is the owner's"),
+        pytest.param(Fault.REFUSED, Retry(600, counted=False), id="a missing right is the owner's"),
         pytest.param(Fault.INVALID, Quarantine(), id="no clip, and never one"),
     ],
 )
 def test_fault_that_is_not_the_files_doing_is_never_counted(fault: Fault, follows: object, attempt: int) -> None:
-    assert after_fault(fault, attempt=attempt, attempts=3, settle_s=60, jitter=0.5) == follows
+    assert after_fault(fault, attempt=attempt, attempts=3, settle_s=60, since_s=0, jitter=0.5) == follows
+
+
+def test_missing_right_is_looked_for_ever_more_seldom() -> None:
+    def after(since_s: float) -> object:
+        return after_fault(Fault.REFUSED, attempt=1, attempts=3, settle_s=2, since_s=since_s, jitter=0.5)
+
+    assert [after(since_s) for since_s in (0, 3600, 1e6)] == [
+        Retry(wait_s, counted=False) for wait_s in (600, 3600, 6 * 3600)
+    ]
 
 
 def test_failure_is_counted_until_there_were_enough() -> None:
-    after = [after_fault(Fault.FAILED, attempt=n, attempts=3, settle_s=60, jitter=1.0) for n in (1, 2, 3)]
+    after = [after_fault(Fault.FAILED, attempt=n, attempts=3, settle_s=60, since_s=0, jitter=1.0) for n in (1, 2, 3)]
     assert after == [Retry(60), Retry(120), Quarantine()]
