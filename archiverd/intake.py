@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from archiverd.errors import ArchiverError, Interrupted
@@ -26,16 +26,20 @@ _LONGEST_UNSEEN_S = 3600.0
 _ARCHIVED = (State.ARCHIVED, State.DONE)
 
 
-class Intake:
-    """Empties the inbox into the catalog. Belongs to the thread that owns the catalog connection.
+@dataclass(frozen=True, slots=True)
+class SourceRoot:
+    """Whether what is missing in the source tree is gone."""
 
-    `verify` raises ResourceError where the source root is not the one that was locked: then nothing counts as missing.
-    None where that root is another than the catalog began with: nothing does so ever.
-    """
+    verify: Callable[[], None]  # raises ResourceError where it is not the root that was locked
+    is_known: bool  # it is the one the catalog began with: in another one nothing follows from what is missing
+
+
+class Intake:
+    """Empties the inbox into the catalog. Belongs to the thread that owns the catalog connection."""
 
     def __init__(
         self, catalog: Catalog, files: FileManager, finder: FileDiscovery, inbox: Inbox, manner: Manner,
-        settling: Settling, *, clock: Callable[[], float], verify: Callable[[], None] | None,
+        settling: Settling, *, root: SourceRoot, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._files = files
@@ -44,7 +48,7 @@ class Intake:
         self._manner = manner
         self._settling = settling
         self._clock = clock
-        self._verify = verify
+        self._root = root
         self._unseen: dict[PurePosixPath, float] = {}  # directories that can't be read, and the latest pause of each
 
     def take(self) -> bool:
@@ -108,8 +112,11 @@ class Intake:
         """Enter what stands in the place of a row that was due; where that can't be told, look again later."""
         now = self._clock()
         self._enter_clips({row.path: False}, sighting, now)
-        left = self._catalog.reload(row)
-        if left.state is State.WAITING and left.not_before <= now:
+        if sighting.clips or self._catalog.reload(row).state is not State.WAITING:
+            return
+        if row.path in sighting.missing:  # and its root is another one, so that says nothing
+            self._catalog.make_due(row, now + _LONGEST_UNSEEN_S)
+        else:
             self._put_off_all_in(row.path.parent, now)
 
     def _put_off_all_in(self, directory: PurePosixPath, now: float) -> None:
@@ -123,12 +130,10 @@ class Intake:
         )  # fmt: skip
 
     def _look(self, paths: Collection[PurePosixPath]) -> Sighting:
-        """What stands there now. What is missing is so in the root that is ours: it was there before and after."""
-        if self._verify is None:
-            return replace(self._finder.look(paths), missing=())
-        self._verify()
+        """What stands there now. What is missing is so in the root that was locked: it was there before and after."""
+        self._root.verify()
         sighting = self._finder.look(paths)
-        self._verify()
+        self._root.verify()
         return sighting
 
     # -- one batch ----------------------------------------------------------------------------------------
@@ -167,7 +172,7 @@ class Intake:
                     pass
         if offers:
             self._catalog.offer_all(offers, now)
-        for path in sighting.missing:
+        for path in sighting.missing if self._root.is_known else ():
             for row in missed(self._catalog.standing_at(path)):
                 self._gone(row, now)
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from archiverd.assembly import Assembly
 from archiverd.concerns import Concerns
 from archiverd.config import Config, Order
 from archiverd.errors import ArchiverError, InternalError, Interrupted, ResourceError
-from archiverd.intake import Intake
+from archiverd.intake import Intake, SourceRoot
 from archiverd.ladder import Ladder
 from archiverd.live import LiveFile, LiveState
 from archiverd.lookout import Lookout
@@ -279,7 +279,8 @@ class Session:
             }
         finally:
             lookout.close()
-            self._problems.step(self._clock(), catalog)  # what was told a moment ago is not told again
+            with suppress(ArchiverError):
+                self._problems.step(self._clock(), catalog)  # what was told a moment ago is not told again
             if self._ending.requested and self.error is None:
                 self._live.enter(Phase.STOPPING)
             live_file.step(self._clock())
@@ -337,7 +338,7 @@ class _Toolbox:
         intake = Intake(
             self._catalog, files, parts.finders()[Tree.SOURCE], self._inbox, parts.manner(),
             Settling(config.settle, config.settle_closed), clock=parts.clock,
-            verify=partial(self._roots.verify, Tree.SOURCE) if known_root else None,
+            root=SourceRoot(partial(self._roots.verify, Tree.SOURCE), is_known=known_root),
         )  # fmt: skip
         patience = Patience(config.settle_closed, config.quarantine_after)  # the rest was waited for in the queue
         bench = parts.workbench(

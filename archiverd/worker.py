@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from archiverd.errors import ArchiverError, DeviceError, NoSpaceError, ResourceError, StartupError
 from archiverd.intake import Intake
@@ -26,10 +26,12 @@ from archiverd.storage.catalog import Catalog, CatalogLostError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _LOOK_S = 1.0  # between two looks at whether somebody else has changed the catalog
 _RIGHTS = "`archiverd service install` says what mends it: setfacl, or the group of the FTP server's user, as a rule"
 _ASK_S = 60.0  # the clock may have been set meanwhile
-_MOST_REFUSED = 10_000  # that are counted
+_MOST_TOLD = 10_000  # recordings that something is told of
 _PUT_OFF_S = 600.0  # a recording that can't be looked at
 _NO_MORE_S = 3600.0  # to the next due moment where there is none
 
@@ -163,7 +165,8 @@ class Worker:
 
     def _work_on(self, row: Recording, tools: Tools) -> None:
         ready = self._look_again(row, tools)
-        if ready is None:
+        if ready is None:  # another upload, or nothing, stands in its place: that is another matter
+            self._tell_of(row, None, "")
             return
         waiting, held = self._catalog.queue(self._clock())
         self._show.queue(max(waiting - 1, 0), held, len(self._inbox))  # but for this one
@@ -174,7 +177,7 @@ class Worker:
         except (NoSpaceError, DeviceError) as error:  # this clip waits, and others may go on
             log.error("%s: %s", naming.printable(row.path), error)  # noqa: TRY400  (an expected fault)
             self._set_backs += 1
-            self._tell_set_back(row, error)
+            self._tell_of(row, error, "")
             if self._set_backs >= SET_BACKS:
                 raise
         else:
@@ -194,23 +197,22 @@ class Worker:
             return None
 
     def _after(self, row: Recording, outcome: Outcome) -> None:
-        self._tell_refused(row, outcome)
-        self._tell_set_back(row, None)
+        self._tell_of(row, None, outcome.reason if NEEDS_RIGHT in outcome.reason else "")
         if outcome.result not in (Result.WAITING, Result.FAILED):
             self._go_on()
         if outcome.result in (Result.WAITING, Result.GONE):
             # What stands there now may be another upload of the same name.
             self._inbox.put(row.path)
 
-    def _tell_set_back(self, row: Recording, error: ArchiverError | None) -> None:
-        """Tell of what can't be archived now, while others can: it waits, and nobody is to take that for idling."""
-        known = row.path in self._set_back
-        if error is not None and (known or len(self._set_back) < _MOST_REFUSED):
-            self._set_back[row.path] = error
-        elif known:
-            del self._set_back[row.path]
-        if (error is not None) != known:
+    def _tell_of(self, row: Recording, set_back: ArchiverError | None, refused: str) -> None:
+        """Tell of what can't be archived now, while others can, and of what archiverd's user has no right to.
+
+        Both wait, and nobody is to take that for idling.
+        """
+        if _note(self._set_back, row.path, set_back):
             self._report_paused()
+        if _note(self._refused, row.path, refused or None):
+            self._report(ProblemKind.REFUSED, _refusals(self._refused))
 
     def _report_paused(self) -> None:
         problems = []
@@ -222,16 +224,6 @@ class Worker:
             message = f"{many} can't be archived now: {error.message}"
             problems.append(Problem(ProblemKind.PAUSED, "some", message, error.advice))
         self._report(ProblemKind.PAUSED, problems)
-
-    def _tell_refused(self, row: Recording, outcome: Outcome) -> None:
-        """Tell of what archiverd's user may not read, or not remove: it is the owner who has to mend that."""
-        was = len(self._refused)
-        if NEEDS_RIGHT in outcome.reason and was < _MOST_REFUSED:
-            self._refused[row.path] = outcome.reason
-        else:
-            self._refused.pop(row.path, None)
-        if len(self._refused) != was:
-            self._report(ProblemKind.REFUSED, _refusals(self._refused))
 
     # -- faults of the machine ----------------------------------------------------------------------------
 
@@ -260,6 +252,16 @@ class Worker:
         self._pause, self._on_trial = None, False
         self._show.pause("")
         self._report_paused()
+
+
+def _note(told: dict[PurePosixPath, T], path: PurePosixPath, what: T | None) -> bool:
+    """Note what is told of a path, or that nothing is any more; whether there is more or less to tell."""
+    if what is None:
+        return told.pop(path, None) is not None
+    more = path not in told and len(told) < _MOST_TOLD
+    if more or path in told:
+        told[path] = what
+    return more
 
 
 def _refusals(refused: Mapping[PurePosixPath, str]) -> list[Problem]:

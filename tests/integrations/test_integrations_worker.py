@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.errors import NoSpaceError, ResourceError
-from archiverd.intake import BATCH, Intake
+from archiverd.intake import BATCH, Intake, SourceRoot
 from archiverd.policy.admission import Patience
 from archiverd.policy.arrival import Settling
-from archiverd.policy.model import ArchiveKind, Receipt, Recording, State, Tree
+from archiverd.policy.model import ArchiveKind, Receipt, Recording, Sighting, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Manner
 from archiverd.policy.problems import Problem, ProblemKind
 from archiverd.policy.stop import NeverStop
-from archiverd.processor import FileProcessor
+from archiverd.processor import NEEDS_RIGHT, FileProcessor
 from archiverd.recoverer import Recoverer
 from archiverd.service.heartbeat import Bell
 from archiverd.service.inbox import Inbox
@@ -61,6 +61,7 @@ class Processor(FileProcessor):
         self.faults: list[BaseException] = []
         self.keeps_claim: BaseException | None = None  # the fault after which the row can't be let go of
         self.worked_on: list[PurePosixPath] = []
+        self.refused: set[PurePosixPath] = set()
 
     def process(self, recording: Recording, **_how: object) -> Outcome:
         self.worked_on.append(recording.path)
@@ -71,8 +72,20 @@ class Processor(FileProcessor):
                 self._catalog.wait(claimed, "paused", now + 60, now)
             raise fault
         claimed = self._catalog.claim(recording, "job", self._clock())
+        if recording.path in self.refused:
+            self._catalog.wait(claimed, NEEDS_RIGHT, self._clock() + 600, self._clock())
+            return Outcome(recording.path, Result.FAILED, f"Permission denied; {NEEDS_RIGHT}")
         self._catalog.quarantine(claimed, "looked at", self._clock())
         return Outcome(recording.path, Result.QUARANTINED, "looked at")
+
+
+class Finder(FileDiscovery):
+    """Sees nothing in some directories, as where it may not look into them."""
+
+    closed: frozenset[PurePosixPath] = frozenset()
+
+    def look(self, paths: Iterable[PurePosixPath], directories: Iterable[PurePosixPath] = ()) -> Sighting:
+        return super().look([path for path in paths if path.parent not in self.closed], directories)
 
 
 class Bench:
@@ -89,7 +102,7 @@ class Bench:
         self.sick: Exception | None = None
         self.lost: Exception | None = None
         self.processor = Processor(catalog, lambda: self.now)
-        self.intake = self.make_intake(self._verify)
+        self.intake = self.make_intake()
         self.worker = Worker(
             catalog,
             inbox,
@@ -101,12 +114,12 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def make_intake(self, verify: Callable[[], None] | None) -> Intake:
+    def make_intake(self, *, known: bool = True) -> Intake:
         roots = dict.fromkeys(Tree, self.camera)
-        finder = FileDiscovery(self.camera, snapshot_window_s=60.0, now=lambda: self.now)
+        finder = self.finder = Finder(self.camera, snapshot_window_s=60.0, now=lambda: self.now)
         return Intake(
             self.catalog, FileManager(roots, "c", Modes()), finder, self.inbox, Manner(Patience(60, 600)),
-            Settling(60, 2), clock=lambda: self.now, verify=verify,
+            Settling(60, 2), clock=lambda: self.now, root=SourceRoot(self._verify, is_known=known),
         )  # fmt: skip
 
     def _report(self, kind: ProblemKind, problems: Sequence[Problem]) -> None:
@@ -206,7 +219,7 @@ def test_clip_that_is_taken_away_is_gone(bench: Bench) -> None:
 
 
 def test_nothing_is_gone_in_a_root_that_is_another_one(bench: Bench) -> None:
-    bench.intake = bench.make_intake(None)
+    bench.intake = bench.make_intake(known=False)
     path = bench.upload(1, age_s=0)
     bench.turns()
     (bench.camera / path).unlink()
@@ -215,6 +228,17 @@ def test_nothing_is_gone_in_a_root_that_is_another_one(bench: Bench) -> None:
     bench.worker.step(bench.now)
 
     assert bench.state(path) is State.WAITING
+
+
+def test_clip_that_is_missing_in_another_root_keeps_no_other_of_its_directory_waiting(bench: Bench) -> None:
+    bench.intake = bench.make_intake(known=False)
+    missing, later = bench.upload(1), bench.upload(2)
+    bench.intake.take()
+    (bench.camera / missing).unlink()
+    bench.turns()
+
+    assert bench.processor.worked_on == [later]
+    assert bench.catalog.standing_at(missing)[0].not_before == bench.now + 3600
 
 
 def test_nothing_is_gone_where_the_root_is_not_there(bench: Bench) -> None:
@@ -293,6 +317,21 @@ def test_one_clip_without_room_lets_the_others_go_on(bench: Bench) -> None:
     bench.now += 120
     bench.turns()
     assert bench.reports[-1] == (ProblemKind.PAUSED, [])
+
+
+def test_what_may_not_be_read_is_one_problem_until_it_may_or_is_gone(bench: Bench) -> None:
+    paths = [bench.upload(minute) for minute in range(3)]
+    bench.processor.refused = set(paths)
+    bench.turns()
+    kind, (problem,) = bench.reports[-1]
+    assert (kind, problem.message[:12]) == (ProblemKind.REFUSED, "3 recordings")
+
+    bench.processor.refused = {paths[1], paths[2]}
+    (bench.camera / paths[1]).unlink()
+    bench.now += 600
+    bench.turns()
+    kind, (problem,) = bench.reports[-1]
+    assert (kind, problem.message[:13]) == (ProblemKind.REFUSED, "one recording")
 
 
 def test_three_clips_in_a_row_without_room_pause_the_work(bench: Bench) -> None:
@@ -383,12 +422,10 @@ def test_directory_that_can_not_be_read_is_put_off_as_one(bench: Bench) -> None:
     unreadable = [bench.upload(minute) for minute in range(3)]
     good = PurePosixPath("2027/01/16/REO_front_20270116100000.mp4")
     bench.intake.take()
-    (bench.camera / "2027/01/15").rename(bench.camera / "2027/01/away")
-    (bench.camera / "2027/01/15").write_text("in its place: nothing can be told of what was there")
+    bench.finder.closed = frozenset({unreadable[0].parent})
     (bench.camera / good).parent.mkdir()
     (bench.camera / good).touch()
     os.utime(bench.camera / good, (bench.now - 3600, bench.now - 3600))
-    bench.intake._verify = None
     bench.inbox.put(good)
     bench.turns()
 
