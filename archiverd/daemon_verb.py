@@ -104,7 +104,7 @@ def _log_file(loaded: Loaded) -> Any:  # Any: a Path, or None
     import sys
 
     from archiverd.config import DEFAULT
-    from archiverd.service.logger import goes_to_journal
+    from archiverd.service.log_lines import goes_to_journal
 
     path = loaded.config.log_file
     if loaded.sources["log_file"] == DEFAULT and goes_to_journal(sys.stderr, os.environ):

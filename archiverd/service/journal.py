@@ -16,7 +16,7 @@ from typing import TextIO
 from logging_journald import Facility, JournaldTransport
 
 from archiverd.service.log_fields import fields_of
-from archiverd.service.logger import LineFormatter, ThreadSafeStreamHandler, one_line, priority
+from archiverd.service.log_lines import LineFormatter, ThreadSafeStreamHandler, one_line, priority
 
 IDENTIFIER = "archiverd"
 

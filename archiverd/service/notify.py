@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from sdnotify import SystemdNotifier
 
-from archiverd.service.logger import one_line
+from archiverd.service.log_lines import one_line
 
 STATUS_CHARACTERS = 256
 _NO_LIMIT = 2**64 - 1  # USEC_INFINITY

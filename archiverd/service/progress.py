@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, TextIO
 
-from archiverd.service.logger import one_line
+from archiverd.service.log_lines import one_line
 from archiverd.service.standing import CurrentFile, Standing, clamped, clock_text, plain_line
 
 FRAME_S = 0.25  # between two drawings of the bars

@@ -14,7 +14,8 @@ from typing import TextIO
 import pytest
 
 from archiverd.service import logger as logger_module
-from archiverd.service.logger import LineFormatter, Logger, ThreadSafeStreamHandler, goes_to_journal, one_line
+from archiverd.service.log_lines import LineFormatter, ThreadSafeStreamHandler, goes_to_journal, one_line
+from archiverd.service.logger import Logger
 
 log = logging.getLogger("archiverd.test")
 

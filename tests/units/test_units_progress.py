@@ -13,7 +13,7 @@ import pytest
 
 from archiverd.errors import Interrupted
 from archiverd.service.bars import BarsView
-from archiverd.service.logger import Display, one_line
+from archiverd.service.log_lines import Display, one_line
 from archiverd.service.progress import ProgressReporter, is_terminal
 from archiverd.service.standing import (
     CurrentFile,
