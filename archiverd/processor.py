@@ -40,7 +40,7 @@ from archiverd.policy.change import made_by
 from archiverd.policy.clip_info import select
 from archiverd.policy.model import Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault, pause_s
+from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
 from archiverd.service.log_fields import about
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.open_files import writers
@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 NEEDS_RIGHT = "archiverd's user needs to read it, and to write in its directory"
 _LONGEST_SET_BACK_S = 3600.0
+_HOLD_S = 60.0  # of an archived clip whose source can't be let go of
+_LONGEST_HOLD_S = 6 * 3600.0
 _SET_BACK_S = 60.0  # of a clip that can't be archived now, where others can
 
 
@@ -245,8 +247,9 @@ class FileProcessor:
         recording, now = self._bench.catalog.reload(claimed), self._bench.clock()
         reason = _words(error)
         if recording.state is State.ARCHIVED:
-            again_at = now + pause_s(recording.attempts + 1, random.random())  # noqa: S311  (as below)
-            self._bench.catalog.hold(recording, reason, again_at, now, failed=True)
+            since = now if recording.receipt is None else recording.receipt.committed_at
+            again_at = now + min(max(_HOLD_S, now - since), _LONGEST_HOLD_S)  # the longer it has been so, the longer
+            self._bench.catalog.hold(recording, reason, again_at, now, trouble=True)
             return outcome(recording, Result.FAILED, f"archived, but its source stays: {reason}")
         follows = after_fault(
             self._fault(recording, error),

@@ -70,9 +70,4 @@ def after_failure(attempt: int, attempts: int, jitter: float) -> Retry | Quarant
     """
     if attempt >= attempts:
         return Quarantine()
-    return Retry(pause_s(attempt, jitter))
-
-
-def pause_s(attempt: int, jitter: float) -> float:
-    """How long to wait after the `attempt`-th failure in a row, in seconds."""
-    return min(_LONGEST_S, _FIRST_S * 2.0 ** min(attempt - 1, 20)) * (0.5 + jitter / 2)
+    return Retry(min(_LONGEST_S, _FIRST_S * 2 ** (attempt - 1)) * (0.5 + jitter / 2))

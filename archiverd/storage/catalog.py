@@ -194,7 +194,12 @@ class Catalog:
             if thoroughly:
                 self._make_sense_of_all()
         if not self._read_only:  # that it can be written is to show now, and not in the middle of a run
-            self.see_writable()
+            with self._faults():
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+                finally:
+                    self._connection.execute("ROLLBACK")  # nothing has changed
 
     def _make_sense_of_all(self) -> None:
         """Read every row. A page at a time: who commits waits for no more than that."""
@@ -509,16 +514,15 @@ class Catalog:
             return self._load(recording.id)
 
     def hold(
-        self, recording: Recording, reason: str, not_before: float, now: float, *, failed: bool = False,
-        trouble: bool = False,
-    ) -> Recording:  # fmt: skip
-        """Leave an archived recording archived: its source can't be let go of now, and why; `failed` counts a try."""
+        self, recording: Recording, reason: str, not_before: float, now: float, *, trouble: bool = False
+    ) -> Recording:
+        """Leave an archived recording archived: its source can't be let go of now, and why."""
         again = reason == recording.reason  # what is held each day anew needs no line for each
         with self._writing():
             # The job stays: should a `.gone` file still stand, its name is what leads back to this recording.
             self._move(
                 recording, State.ARCHIVED, reason, now, from_=State.ARCHIVED, logged=not again,
-                trouble=trouble or failed, not_before=not_before, attempts=recording.attempts + failed,
+                trouble=trouble, not_before=not_before,
             )  # fmt: skip
             return self._load(recording.id)
 

@@ -84,8 +84,6 @@ def test_line_tells_recording_camera_job_and_rung(catalog: Catalog, caplog: pyte
         (claimed, lambda c, row: c.adopted(row, ARCHIVE, receipt(), NOW), ("INFO", "archived", "")),
         (archived, lambda c, row: c.hold(row, "protected", NOW, NOW), ("INFO", "archived", "protected")),
         (archived, lambda c, row: c.hold(row, "no right", NOW, NOW, trouble=True), ("WARNING", "archived", "no right")),
-        (archived, lambda c, row: c.hold(row, "transcoded", NOW, NOW), ("DEBUG", "archived", "transcoded")),
-        (archived, lambda c, row: c.claim(row, "j2", NOW), ("DEBUG", "archived", "transcoded")),
         (archived, lambda c, row: c.done(row, None, "other", NOW, trouble=True), ("WARNING", "done", "other")),
     ],
 )  # fmt: skip
@@ -99,6 +97,18 @@ def test_change_is_told_once_at_its_level(
     assert lines(caplog) == [line]
 
 
+@pytest.mark.parametrize(
+    "step", [lambda c, row: c.hold(row, "transcoded", NOW + 60, NOW), lambda c, row: c.claim(row, "j2", NOW)],
+    ids=["held as before", "claimed to be let go of"],
+)  # fmt: skip
+def test_what_changes_nothing_is_not_told(step: Step, catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+    row = archived(catalog)
+    lines(caplog)
+    step(catalog, row)
+
+    assert lines(caplog) == []
+
+
 def changed() -> FoundRecording:
     return found(mark=Fingerprint(99, 2000, MARK.mtime_ns + 1))
 
@@ -107,11 +117,16 @@ def changed() -> FoundRecording:
     ("begin", "seen", "told"),
     [
         (offered, found, []),
-        (offered, changed, [("INFO", "waiting", "the file has changed")]),
+        (offered, changed, []),  # it is still coming in
+        (
+            lambda c: c.wait(claimed(c), "is being written", NOW, NOW),
+            changed,
+            [("INFO", "waiting", "the file has changed")],
+        ),
         (
             lambda c: c.quarantine(claimed(c), "no moov", NOW),
             changed,
-            [("INFO", "gone", "replaced by another upload of the same name"), ("INFO", "waiting", "found")],
+            [("INFO", "waiting", "found"), ("INFO", "gone", "replaced by another upload of the same name")],
         ),
         (
             lambda c: c.gone(claimed(c), "not there", NOW),
@@ -119,7 +134,7 @@ def changed() -> FoundRecording:
             [("INFO", "waiting", "the source is there again")],
         ),
     ],
-    ids=["seen again", "changed", "replaced", "back"],
+    ids=["seen again", "growing", "changed", "replaced", "back"],
 )  # fmt: skip
 def test_offer_is_told_where_it_changes_something(
     begin: Callable[[Catalog], Recording],
