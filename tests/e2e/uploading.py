@@ -17,7 +17,7 @@ from tests.e2e.rig import Rig, Upload, content, picture
 from tests.screen import until
 from tools import damage, footage
 
-PAUSE_S = 1.5  # of an upload that is taken up again: longer than `settle_closed`, shorter than `quarantine_after`
+PAUSE_S = 2.5  # of an upload that is taken up again: longer than `settle_closed`, shorter than `quarantine_after`
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
 _PATIENCE_S = 120
 _FRAGMENTED = footage.Clip("e2e-fragmented", 160, 120, "10", 1.5, layout="fragmented", crf=12, noise=8)
@@ -25,16 +25,16 @@ _MOOV_FIRST = footage.Clip("e2e-moov-first", 160, 120, "10", 0.5, layout="moov_f
 
 
 class Way(StrEnum):
-    """How a clip is uploaded."""
+    """How a clip is uploaded. Those come first that would be worked on in their pause, if they were taken for whole."""
 
+    CUT_RESUMED = "fragmented, ends between two fragments, and is taken up again"
+    APPENDED = "broken off at half, taken up again with APPE"
+    RESTARTED = "broken off at half, taken up again with REST and STOR"
     REPLACED_DURING = "another clip comes under the same name while the first is transcoded"
     REPLACED_AFTER = "another clip comes under the same name when the first is archived"
     CUT = "fragmented, ends between two fragments, for good"
-    CUT_RESUMED = "fragmented, ends between two fragments, and is taken up again"
     BROKEN_OFF = "the connection is closed at half, for good"
     RESET = "the connection is reset at half, for good"
-    APPENDED = "broken off at half, taken up again with APPE"
-    RESTARTED = "broken off at half, taken up again with REST and STOR"
     SLOW = "a little now and then, the file closed several times, as while the camera records"
     AT_ONCE = "as it should be"
 
