@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +36,7 @@ from tools import footage
 TARGET_MS = 50.0  # p95, from the moment the file has been quiet for long enough to the start of ffmpeg
 QUOTED = "Unmanic 0.4.1 took 5.5 s for a lone file (measured earlier on this kind of machine, not in this run)"
 _CLIP = footage.Clip("bench-latency", 160, 120, "10", 0.5, crf=12, noise=8)
-_CAMERA = "front"
+_CAMERAS = 50  # which take turns: each uploads every ten seconds, at five clips a second
 _CONFIG = 'hardware = "software"\ncodec = "h264"\npreset = "ultrafast"\n'
 _PATIENCE_S = 60
 _JITTER = 0.1  # of the beat: on a beat of its own the daemon would be met always at the same moment
@@ -139,12 +139,11 @@ class Tree:
         self.fifo = folder / "started"
         self._folder = folder
         self._clip = footage.cached(_CLIP).read_bytes()
-        self._began = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0)
         self._number = 0
 
     def prepare(self) -> None:
         """Write everything but clips. Raises: BenchError where ffmpeg is not there."""
-        for folder in (self._path(0).parent, self.programs):
+        for folder in (self._next_path().parent, self.programs):
             folder.mkdir(parents=True)
         self.config.write_text(_CONFIG)
         os.mkfifo(self.fifo)
@@ -163,7 +162,8 @@ class Tree:
 
     def upload(self) -> tuple[str, float]:
         """Write the next clip; its name, and when it was closed."""
-        path = self._path(self._number)
+        path = self._next_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._number += 1
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         os.write(handle, self._clip)
@@ -171,8 +171,8 @@ class Tree:
         os.close(handle)
         return path.name, closed
 
-    def _path(self, number: int) -> Path:
-        return footage.upload_path(self.camera, _CAMERA, self._began + timedelta(seconds=number))
+    def _next_path(self) -> Path:
+        return footage.upload_path(self.camera, f"cam{self._number % _CAMERAS}", datetime.now())
 
     def wait_for_archives(self) -> None:
         """Until every clip is archived and its source gone. Raises: BenchError where that takes too long."""
