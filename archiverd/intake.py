@@ -194,7 +194,8 @@ class Intake:
     def _done_near(self, files: Sequence[FoundFile]) -> list[FoundFile]:
         """The clips that were let go of and may have a say in what belongs to these."""
         spans = Near(files, self._manner.snapshot_window_s).spans
-        return [clip for first, last in spans for clip in self._catalog.done_between(first, last)]
+        cameras = {file.name.camera for file in files}
+        return [clip for first, last in spans for clip in self._catalog.done_between(first, last, cameras)]
 
     def _enter_snapshots(self, snapshots: Sequence[FoundFile], now: float) -> None:
         """Have them follow a recording that is done with; what stands beside a clip goes with that."""

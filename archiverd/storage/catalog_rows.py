@@ -18,6 +18,7 @@ from archiverd.policy.model import (
     ArchiveKind,
     ClipName,
     Fingerprint,
+    FoundFile,
     KnownFile,
     Place,
     Receipt,
@@ -38,7 +39,7 @@ def read_recording(row: Row, snapshots: Iterable[Snapshot]) -> Recording:
         id=row["id"],
         path=read_path(row["path"]),
         fingerprint=read_fingerprint(row),
-        name=ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"]),
+        name=_read_name(row),
         state=State(row["state"]),
         reason=row["reason"],
         not_before=row["not_before"],
@@ -53,6 +54,15 @@ def read_recording(row: Row, snapshots: Iterable[Snapshot]) -> Recording:
         disposed_to=read_optional_path(row["disposed_to"]),
         snapshots=tuple(snapshots),
     )
+
+
+def _read_name(row: Row) -> ClipName:
+    return ClipName(os.fsdecode(row["camera"]), datetime.fromisoformat(row["taken_at"]), row["copy"])
+
+
+def read_found_file(row: Row) -> FoundFile:
+    """The clip of a row of the table of recordings, as it was found."""
+    return FoundFile(read_path(row["path"]), read_fingerprint(row), _read_name(row))
 
 
 def read_snapshot(row: Row) -> Snapshot:

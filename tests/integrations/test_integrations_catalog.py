@@ -1192,10 +1192,12 @@ def test_questions_of_what_is_unfinished_leave_out_what_is_done_with_or_gone(cat
     assert catalog.unfinished_directories() == [PurePosixPath("2026/07/01")]
 
 
-def test_done_between_tells_of_clips_let_go_of_by_their_own_time(catalog: Catalog) -> None:
+def test_done_between_tells_of_clips_of_a_camera_let_go_of_by_their_own_time(catalog: Catalog) -> None:
     row = archived(catalog)
     around = TAKEN_AT.replace(second=0), TAKEN_AT.replace(second=59)
-    assert catalog.done_between(*around) == []
+    cameras = {row.name.camera, "another"}
+    assert catalog.done_between(*around, cameras) == []
     catalog.done(row, None, "done", NOW + 4)
-    assert catalog.done_between(*around) == [FoundFile(PATH, MARK, row.name)]
-    assert catalog.done_between(around[1], around[1]) == []
+    assert catalog.done_between(*around, cameras) == [FoundFile(PATH, MARK, row.name)]
+    assert catalog.done_between(*around, {"another"}) == []
+    assert catalog.done_between(around[1], around[1], cameras) == []
