@@ -186,6 +186,11 @@ def parse_gone_name(filename: str) -> str | None:
     return match[1] if match else None
 
 
+def is_leftover(filename: str) -> bool:
+    """Whether a file is a `.part` or `.gone` of archiverd's, by its name alone."""
+    return _PART.fullmatch(filename) is not None or _GONE.fullmatch(filename) is not None
+
+
 def _own_name(name: str, form: re.Pattern[str], *ids: str) -> str:
     match = form.fullmatch(name)
     if match is None or match.groups() != ids or len(name) > NAME_MAX_BYTES:

@@ -26,10 +26,10 @@ from archiverd.policy.naming import (
     NotAClip,
     doubts,
     is_keep_name,
+    is_leftover,
     is_own_at_top,
     is_snapshot_name,
     keep_name,
-    kind_of,
     printable,
 )
 from archiverd.policy.pairing import Near, Pairing, pair, pair_asked
@@ -298,7 +298,7 @@ class _Content:
     def read_leftovers(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
         below: list[_Below] = []
         for entry in self._walk.entries(where, handle):
-            if folder.holds_files and kind_of(entry.name) in _LEFTOVERS and _is_file(entry):
+            if folder.holds_files and is_leftover(entry.name) and _is_file(entry):
                 self.leftovers.append(where / entry.name)
             elif (deeper := _below(entry, folder)) is not None:
                 below.append((entry.name, deeper))
