@@ -479,7 +479,7 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
 @click.option("--directory", metavar="DIR", help="The input directory.  [/camera]")
 @everywhere
 def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # Any: as above
-    """Have recordings that were quarantined, or wait after a failure, tried again by the next run.
+    """Have recordings that were quarantined, or wait after a failure, tried again: by the daemon at once, or a run.
 
     \b
     Examples:

@@ -81,14 +81,8 @@ class Daemon:
 
         Raises: whatever keeps the first session from its start; InternalError where a thread dies of a bug.
         """
-        file = self._loaded.file or "defaults"
-        log.info(
-            "archiverd %s starts as process %d: %s, by %s",
-            __version__,
-            os.getpid(),
-            self._loaded.config.directory,
-            file,
-        )
+        directory, file = self._loaded.config.directory, self._loaded.file or "defaults"
+        log.info("archiverd %s starts as process %d: %s, by %s", __version__, os.getpid(), directory, file)
         for doubt in doubts(self._loaded):
             log.warning("%s", doubt)
         while self._serve_session():
@@ -194,14 +188,16 @@ class Daemon:
                 session.rescan()
 
     def _reload(self, session: Session | None) -> None:
-        self._notifier.reloading()
+        if self._was_ready:  # else READY would tell that the start is over
+            self._notifier.reloading()
         try:
             loaded = self._reload_file()
         except ConfigError as error:
             self._refuse([str(problem) for problem in error.problems])
         else:
             self._take_up(loaded, session)
-        self._notifier.ready(status_words(self._live.value))
+        if self._was_ready:
+            self._notifier.ready(status_words(self._live.value))
 
     def _take_up(self, loaded: Loaded, session: Session | None) -> None:
         changed = changes(_written(self._loaded), _written(loaded))

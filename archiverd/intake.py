@@ -95,6 +95,7 @@ class Intake:
         if clip is None or clip.fingerprint != row.fingerprint:
             self._follow(row, sighting)
             return None
+        self._unseen.pop(row.path.parent, None)
         return self._with_snapshots(row, clip)
 
     def with_snapshots(self, row: Recording) -> Recording:

@@ -129,8 +129,8 @@ class Session:
 
     def start(self) -> None:
         """Begin. Returns at once; `ready` tells when all has been mended and is watched."""
+        self._begin("timer", self._time)  # first: it waits for the worker, which waits for its end
         self._begin("worker", self._work)
-        self._begin("timer", self._time)
 
     @property
     def ready(self) -> bool:
@@ -181,7 +181,7 @@ class Session:
         try:
             body(BeatingStop(self._ending, heartbeat), heartbeat)
         except Interrupted:
-            pass
+            log.debug("the %s thread ends, as asked", name)
         except ArchiverError as error:
             self._fail(error)
         except Exception as error:  # a bug of ours: the process ends, and is started anew

@@ -136,6 +136,19 @@ def test_reload_that_can_not_be_leaves_the_old_configuration_whole(rig: Rig, lin
         daemon.says("the new configuration is refused, and the old one holds")
 
 
+def test_reload_within_the_start_does_not_tell_that_it_is_over(rig: Rig) -> None:
+    reached, go = str(rig.base / "reached"), str(rig.base / "go")
+    rig.fake_ffmpeg(HOLD.format(reached=reached, go=go).replace("transcoding", '"archiverd=probe" in arguments'))
+    with begun(rig) as daemon:
+        until(lambda: os.path.exists(reached), 60)
+        daemon.signal(signal.SIGHUP)
+        daemon.says("reloaded: nothing has changed")
+        assert not [message for message in daemon.messages if message.startswith(("READY", "RELOADING"))]
+
+        open(go, "w").close()
+        daemon.tells("READY=1")
+
+
 # -- being asked ------------------------------------------------------------------------------------------------------
 
 
