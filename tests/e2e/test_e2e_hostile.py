@@ -119,10 +119,14 @@ class Tree:
         return told
 
     def calls(self, which: str) -> list[str]:
-        """What a run and all its children called, without numbers: those of processes, descriptors and jobs differ."""
+        """What a run and all its children called, without numbers: those of processes, descriptors and jobs differ.
+
+        Without signals and ends too, whose lines tell how much time was taken.
+        """
         folder = self.folder / which
         lines = (folder / "strace").read_text(errors="surrogateescape").replace(str(folder), "/tree").splitlines()
         calls = [re.sub(r"^\d+ +| *<unfinished.*|\) += .*", "", line) for line in lines]
+        calls = [call for call in calls if not call.startswith(("---", "+++"))]
         told = (call for call in calls if "resumed>" not in call and _OF_THE_ALLOCATOR not in call)
         return [re.sub(r"\.archiverd-[0-9a-f-]+|\b\d+\b", "N", call) for call in told]
 
