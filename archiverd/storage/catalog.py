@@ -1,31 +1,22 @@
-"""The catalog: index and journal of every recording, in one SQLite file. The only SQL of the program.
+"""The catalog: index and journal of every recording, in one SQLite file. With its kin here the only SQL of the program.
 
 The trees are the truth and the catalog can be lost; what it saves is work, and it remembers why. Every step of
 a recording is committed here before or after the step on disk, as `docs/design/crash-table.md` lists.
 
-Paths are stored as bytes (`os.fsencode`), for names need not be UTF-8. The journal is SQLite's rollback journal
-with `synchronous=EXTRA`: a power cut undoes no commit (`FULL` does not sync the directory after the journal is
-unlinked, so an old journal can come back), and a full file system gives an error where WAL's shared memory
-gives SIGBUS.
+Paths are stored as bytes (`os.fsencode`), for names need not be UTF-8.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Any, Self
+from pathlib import PurePosixPath
+from typing import Any
 
-from archiverd.errors import ArchiverError, ResourceError, StartupError
-from archiverd.policy.change import Before, Change
+from archiverd.policy.change import Before
 from archiverd.policy.model import (
     Event,
     Fingerprint,
@@ -42,6 +33,13 @@ from archiverd.policy.model import (
 from archiverd.policy.problems import Course, Notice
 from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
+from archiverd.storage.catalog_connection import (
+    SOURCE_ROOT,
+    TREES_READ,
+    CatalogConnection,
+    CatalogLostError,
+    ClaimLostError,
+)
 from archiverd.storage.catalog_rows import (
     problem_values,
     read_course,
@@ -49,274 +47,17 @@ from archiverd.storage.catalog_rows import (
     read_found_file,
     read_known_file,
     read_notice,
-    read_recording,
-    read_snapshot,
     reason_text,
     receipt_text,
 )
-from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
-from archiverd.storage.change_log import ChangeLog
 
-# What the catalog keeps a word about: `remember`, `recall`, `correct`.
-SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
-TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
-
+__all__ = ("SOURCE_ROOT", "TREES_READ", "Catalog", "CatalogLostError", "ClaimLostError")
 
 LONGEST_WAIT_S = 2 * 86400.0  # nothing is put off for longer
 
-_PATIENCE_S = 20.0  # a commit waits so long for who reads: somebody checks a large catalog
-_DISK_ADVICE = "Look at the disk that holds it: space, rights, and whether it is mounted read-only"
-_BUSY_ADVICE = "Another program holds it for long: a copy that is made of it, perhaps. The work goes on by itself"
-_PAGE = 1000  # rows
-_STEPS = 1_000_000  # of SQLite's machine, some milliseconds
-_TRIED, _TRIED_CHARACTERS = "tried", 8192  # a word that is written to see whether one can be
 
-
-def _nobody_asks() -> None:
-    return
-
-
-class ClaimLostError(ArchiverError):
-    """A recording was not in the state its owner left it in: somebody else moved it."""
-
-
-class OlderSchemaError(StartupError):
-    """A catalog that an earlier archiverd wrote can't be read before it is brought up to date."""
-
-
-class CatalogLostError(StartupError):
-    """The file can't serve as the catalog. `readable`: nothing is wrong with it but that it may not be written."""
-
-    def __init__(self, message: str, *, readable: bool = False) -> None:
-        advice = "The next run sets the file aside and makes it anew from the trees: no recording is lost by that"
-        if readable:
-            advice = "Run it as the user archiverd runs as. A run as this one would go on with a copy of the file"
-        super().__init__(message, advice=advice)
-        self.readable = readable
-
-
-class Catalog:
-    """One connection to the catalog file; belongs to the thread that opened it.
-
-    Raises, from any method: ResourceError when the disk under the catalog fails or is full; CatalogLostError when
-    the file is damaged, of a newer version, or may not be written; StartupError when it is another program's.
-    """
-
-    def __init__(self, path: Path, *, read_only: bool = False, new_id: str | None = None) -> None:
-        self.path = path
-        self.id = ""
-        self._read_only = read_only
-        self._new_id = new_id
-        self._version_seen = -1
-        self._changes: list[tuple[int, Before | None, bool]] = []  # of the transaction: id, before, trouble
-        self._change_log = ChangeLog()
-
-    def __enter__(self) -> Self:
-        with self._faults():
-            self._connection = self._connect()
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
-        return self
-
-    @classmethod
-    def to_read(cls, path: Path) -> AbstractContextManager[Catalog]:
-        """A catalog to ask questions of, whose file is not written to.
-
-        Where a process died within a commit, SQLite must first take that commit back, and one that an earlier
-        archiverd wrote must be brought up to date; this is then done in a copy.
-        """
-        return _reading(cls, path)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
-
-    # -- opening ------------------------------------------------------------------------------------------
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._read_only:
-            # `as_uri` escapes what would otherwise be a query or a fragment in the path.
-            connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
-        else:
-            created = not self.path.exists()
-            if created:
-                # SQLite makes its file world-readable; where people walked by is nobody's business.
-                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640))
-            # SQLite would open it to read, and fail at the first commit.
-            if not os.access(self.path, os.W_OK) and not _is_on_read_only_disk(self.path):
-                raise CatalogLostError(f"{self.path}: may not be written by this user", readable=True)
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=_PATIENCE_S)
-            if created:
-                _sync_directory(self.path.parent)
-        connection.row_factory = sqlite3.Row
-        # A flipped bit in a reason is no reason to know nothing of its row.
-        connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
-        return connection
-
-    def _prepare(self) -> None:
-        connection = self._connection
-        self._recognize()
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        if not self._read_only:
-            connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = EXTRA")
-            self._migrate()
-        version = self._version()
-        if self._read_only and 0 < version < len(MIGRATIONS):
-            raise OlderSchemaError(f"{self.path}: the catalog has schema {version}")
-        if version != len(MIGRATIONS):
-            raise CatalogLostError(
-                f"{self.path}: the catalog was written by a newer archiverd (schema {version}, this one knows"
-                f" {len(MIGRATIONS)})"
-            )
-        row = connection.execute("SELECT value FROM about WHERE key = 'id'").fetchone()
-        if row is None:
-            raise self._damaged("it has no id")
-        self.id = str(row["value"])
-
-    def examine(self, *, thoroughly: bool = True, alive: Callable[[], object] = _nobody_asks) -> None:
-        """Look through the whole file for damage: its structure and, thoroughly, whether every row still makes sense.
-
-        `alive` is called now and then. Raises: CatalogLostError. A flipped bit that leaves another sensible value goes
-        unnoticed.
-        """
-        with self._faults(), self._alive(alive):
-            check = "integrity_check" if thoroughly else "quick_check"
-            said = self._connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
-            if said != "ok":
-                raise self._damaged(said)
-            if _columns(self._connection) != _columns_of_a_new_one():
-                raise self._damaged("its tables are not those of a catalog")
-            if thoroughly:
-                self._make_sense_of_all()
-        if not self._read_only:  # that it can be written is to show now, and not in the middle of a run
-            with self._faults():
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-                finally:
-                    self._connection.execute("ROLLBACK")  # nothing has changed
-
-    def _make_sense_of_all(self) -> None:
-        """Read every row. A page at a time: who commits waits for no more than that."""
-        with self._making_sense():
-            for row in self._connection.execute("SELECT DISTINCT state FROM history").fetchall():
-                State(row["state"])
-            for row in self._pages("recording"):
-                read_recording(row, ())
-            for row in self._pages("snapshot"):
-                read_snapshot(row)
-
-    def _pages(self, table: str) -> Iterator[Any]:  # Any: as `read_recording` takes it
-        last = -1
-        while rows := self._connection.execute(
-            f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608  (this module's own words)
-            (last, _PAGE),
-        ).fetchall():
-            yield from rows
-            last = rows[-1]["id"]
-
-    @contextmanager
-    def _alive(self, alive: Callable[[], object]) -> Iterator[None]:
-        """Call it now and then while a statement takes its time."""
-
-        def go_on() -> int:
-            alive()
-            return 0
-
-        self._connection.set_progress_handler(go_on, _STEPS)
-        try:
-            yield
-        finally:
-            self._connection.set_progress_handler(None, 0)
-
-    def _recognize(self) -> None:
-        """See that the file is a catalog, or empty, before anything is changed in it."""
-        application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
-        ours = "SELECT COUNT(*) FROM sqlite_schema WHERE name IN ('recording', 'snapshot', 'history', 'about')"
-        if application != APPLICATION_ID and self._connection.execute(ours).fetchone()[0] == 4:
-            raise self._damaged("its application id is not that of a catalog")
-        if application != APPLICATION_ID and tables:
-            raise StartupError(
-                f"{self.path}: is the database of another program", advice="Move the file aside, or choose another"
-            )
-
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-
-    def _migrate(self) -> None:
-        with self._transaction():
-            version = self._version()
-            # Not executescript: that commits what came before it.
-            for statement in ";\n".join(MIGRATIONS[version:]).split(";\n"):
-                self._connection.execute(statement)
-            if version == 0:
-                identity = self._new_id or secrets.token_hex(4)
-                self._connection.execute("INSERT INTO about VALUES ('id', ?)", (identity,))
-                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            if version < len(MIGRATIONS):
-                self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One write transaction: all of it is committed, or none."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours: the disk's faults pause the work, a damaged file is told as such."""
-        try:
-            yield
-        except (sqlite3.OperationalError, OSError) as error:
-            # The general error means here that a table or column is missing: no statement is wrong by itself.
-            code = getattr(error, "sqlite_errorcode", None)
-            # The file and its disk can be written (see `_connect`): a header that says otherwise is damaged.
-            if code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and self._is_writable()):
-                raise self._damaged(error) from error
-            busy = code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
-            raise ResourceError(
-                f"{self.path}: the catalog can't be used: {error}", advice=_BUSY_ADVICE if busy else _DISK_ADVICE
-            ) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of names in the schema
-            raise self._damaged(error) from error
-
-    def _is_writable(self) -> bool:
-        return not self._read_only and os.access(self.path, os.W_OK) and not _is_on_read_only_disk(self.path)
-
-    def _damaged(self, why: object) -> CatalogLostError:
-        return CatalogLostError(f"{self.path}: the catalog is damaged: {why}")
-
-    @contextmanager
-    def _making_sense(self) -> Iterator[None]:
-        """Turn rows into values. What archiverd never wrote there is damage."""
-        try:
-            yield
-        except (ValueError, LookupError, TypeError) as error:
-            raise self._damaged(f"a row makes no sense: {error}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; what it has added to the history is told in the log once it is committed."""
-        self._changes.clear()
-        with self._faults(), self._transaction():
-            yield self._connection
-            # Read within it: once it is committed, nothing may fail any more.
-            changes = [Change(self._load(identity), before, trouble) for identity, before, trouble in self._changes]
-        for change in changes:
-            self._change_log.tell(change)
+class Catalog(CatalogConnection):
+    """What is known of every recording; one connection to the file, of the thread that opened it."""
 
     # -- offers and claims --------------------------------------------------------------------------------
 
@@ -616,19 +357,6 @@ class Catalog:
             before = Before(State(row["state"]), row["reason"], row["job"])
         self._note(row["id"], state, reason, now, before=before)
 
-    def _note(
-        self, identity: int, state: State, reason: str, now: float, *, before: Before | None, trouble: bool = False
-    ) -> None:
-        """A line of the history; it becomes one of the log with the commit."""
-        self._history(identity, state, reason, now)
-        self._changes.append((identity, before, trouble))
-
-    def _history(self, identity: int, state: State, reason: str, now: float) -> None:
-        self._connection.execute(
-            "INSERT INTO history (recording, at, state, reason) VALUES (?, ?, ?, ?)",
-            (identity, now, state, reason_text(reason)),
-        )
-
     # -- questions ----------------------------------------------------------------------------------------
 
     def changed(self) -> bool:
@@ -697,11 +425,6 @@ class Catalog:
                 (now, State.WAITING),
             ).fetchone()
         return int(row[1]), int(row[0]) - int(row[1])
-
-    def see_writable(self) -> None:
-        """See that a commit would go through now. Raises: ResourceError, CatalogLostError."""
-        self.correct(_TRIED, "x" * _TRIED_CHARACTERS)
-        self.correct(_TRIED, "")
 
     def put_off(self, directory: PurePosixPath, now: float, not_before: float) -> int:
         """Have all that waits and is due directly in a directory taken up at another moment; returns how many."""
@@ -774,24 +497,6 @@ class Catalog:
             ).fetchall()
         with self._making_sense():
             return [read_found_file(row) for row in rows]
-
-    def remember(self, key: str, value: str) -> str:
-        """Keep a word about the trees the first time it is told; what is kept is returned from then on."""
-        with self._writing() as connection:
-            connection.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, value))
-            row = connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
-        return str(row["value"])
-
-    def recall(self, key: str) -> str | None:
-        """The word about the trees that was told first; None where none was."""
-        with self._faults():
-            row = self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row["value"])
-
-    def correct(self, key: str, value: str) -> None:
-        """Keep another word about the trees than before."""
-        with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
 
     def problems(self) -> tuple[list[Course], list[Notice]]:
         """The problems that were told and not closed, and what of them is still to be handed on, in order.
@@ -918,38 +623,6 @@ class Catalog:
             ).fetchone()
         return bool(row[0]), bool(row[1])
 
-    def _select(self, where: str, values: Sequence[object]) -> list[Recording]:
-        with self._faults():
-            rows = self._connection.execute(f"SELECT * FROM recording WHERE {where}", values).fetchall()  # noqa: S608  (the conditions are this module's own)
-            theirs = self._connection.execute(
-                f"SELECT * FROM snapshot WHERE recording IN (SELECT id FROM recording WHERE {where}) ORDER BY path",  # noqa: S608  (as above)
-                values,
-            ).fetchall()  # before anything is made of it: nobody who commits waits for that
-            snapshots: dict[int, list[Snapshot]] = {}
-            with self._making_sense():
-                for row in theirs:
-                    snapshots.setdefault(row["recording"], []).append(read_snapshot(row))
-                return [read_recording(row, snapshots.get(row["id"], [])) for row in rows]
-
-    def _load(self, identity: int) -> Recording:
-        return self._select("id = ?", (identity,))[0]
-
-
-@contextmanager
-def _reading(kind: type[Catalog], path: Path) -> Iterator[Catalog]:
-    with ExitStack() as stack:
-        try:
-            catalog = stack.enter_context(kind(path, read_only=True))
-        except (ResourceError, OlderSchemaError) as error:
-            journal = path.with_name(path.name + "-journal")
-            if isinstance(error, ResourceError) and not journal.exists():
-                raise
-            copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="archiverd-")))
-            for file in filter(Path.exists, (path, journal)):
-                shutil.copy2(file, copies / file.name)
-            catalog = stack.enter_context(kind(copies / path.name))
-        yield catalog
-
 
 def _attach(connection: sqlite3.Connection, identity: int, path: PurePosixPath, mark: Fingerprint) -> None:
     """Note that a snapshot belongs to a recording; one seen before goes to the recording it is paired with now."""
@@ -973,30 +646,3 @@ def _mark_disposed(
             os.fsencode(path), mark.ino, mark.size, mark.mtime_ns,
         ),
     )  # fmt: skip
-
-
-def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
-    """Every column by its table. Not the text of the schema: that may differ with the SQLite that wrote it."""
-    rows = connection.execute(
-        "SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns"
-        " WHERE tables.type = 'table'"
-    )
-    return {(str(table), str(column)) for table, column in rows}
-
-
-def _columns_of_a_new_one() -> set[tuple[str, str]]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(";\n".join(MIGRATIONS))
-        return _columns(connection)
-
-
-def _is_on_read_only_disk(path: Path) -> bool:
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
