@@ -497,7 +497,7 @@ GOOD: tuple[tuple[Rule, str, str], ...] = (
     (stands_on_a_floor, TEST, ""),
     (imports_point_down, MEDIA, "from archiverd.media.boxes import walk"),
     (imports_point_down, MEDIA, "from archiverd.errors import JobError\nfrom archiverd.policy import model"),
-    (imports_point_down, "archiverd/config.py", "from archiverd.errors import ConfigError"),
+    (imports_point_down, "archiverd/config/loading.py", "from archiverd.errors import ConfigError"),
     (imports_point_down, "archiverd/reports.py", "from archiverd.storage import catalog"),
     (imports_point_down, "archiverd/pipeline.py", "from archiverd import processor, __version__"),
     (imports_point_down, "archiverd/__main__.py", "from archiverd.cli import main"),
