@@ -120,7 +120,8 @@ class Assembly:
         config, limits = self.config, self.limits()
         to_archive = config.snapshots is Snapshots.ARCHIVE
         settings = JobSettings(
-            patience or self.patience(), config.attempts, config.delete, limits, config.patterns, to_archive
+            patience or self.patience(), config.attempts, config.delete, limits, config.patterns, to_archive,
+            config.min_free,
         )  # fmt: skip
         verifier = Verifier(transcoder, limits, self.stop)
         return Workbench(

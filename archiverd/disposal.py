@@ -18,6 +18,7 @@ from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)
 
+_NO_ROOM = "source deleted: no room in the trash"
 _PROTECTED_S = 86_400.0  # before it is asked again whether a `.keep` still stands; `unprotect` asks at once
 
 
@@ -103,7 +104,8 @@ class Disposer:
             if not why_not:
                 self._dispose_of_snapshots(recording)
                 place = self._remove(aside, recording.path, recording.job)
-                self._bench.catalog.done(recording, place, _let_go_of(place), self._bench.clock())
+                reason, forced = self._how_it_went(place)
+                self._bench.catalog.done(recording, place, reason, self._bench.clock(), trouble=forced)
                 return outcome(recording, result, receipt.reason)
         except BaseException:
             self._put_back(recording)
@@ -224,11 +226,20 @@ class Disposer:
                 return
 
     def _remove(self, aside: PurePosixPath, origin: PurePosixPath, job: str) -> PurePosixPath | None:
-        """Trash or delete a file that was set aside; its place in the trash, or None."""
-        if self._bench.settings.delete:
+        """Trash or delete a file that was set aside; its place in the trash, or None.
+
+        On a disk that is nearly full the trash would keep what the archive was made to save.
+        """
+        if self._bench.settings.delete or not self._bench.has_room_in_trash():
             self._bench.files.delete(Tree.SOURCE, aside)
             return None
         return self._bench.files.trash(Tree.SOURCE, aside, origin, job, self._bench.stop)
+
+    def _how_it_went(self, place: PurePosixPath | None) -> tuple[str, bool]:
+        """How a source was let go of, in words, and whether its owner wanted it otherwise."""
+        if place is not None:
+            return "source moved to the trash", False
+        return ("source deleted", False) if self._bench.settings.delete else (_NO_ROOM, True)
 
     def _moved_to(self, wanted: Place, original: Fingerprint) -> PurePosixPath | None:
         """Where a file went that was moved before that could be committed: by what a copy keeps too, size and time."""
@@ -247,7 +258,3 @@ def _aside(recording: Recording) -> PurePosixPath:
 
 def _aside_snapshot(recording: Recording, snapshot: Snapshot) -> PurePosixPath:
     return snapshot.path.with_name(naming.gone_name(snapshot_job(recording.job, snapshot.id)))
-
-
-def _let_go_of(place: PurePosixPath | None) -> str:
-    return "source deleted" if place is None else "source moved to the trash"

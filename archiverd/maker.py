@@ -59,7 +59,7 @@ class ArchiveMaker:
         """Fill the open, empty file `target`.
 
         Raises: TranscodeFailed, VerificationFailed of the last rung, where every rung failed on a sound source;
-        SourceChanged; ResourceError, DeviceError; Interrupted.
+        SourceChanged; NoSpaceError, ResourceError, DeviceError; Interrupted.
         """
         if source.selection.whole_only:
             return self._verbatim(source, sha256, target, source.selection.whole_only)
@@ -72,6 +72,7 @@ class ArchiveMaker:
     def _verbatim(self, source: Source, sha256: str, target: int, reason: str) -> Made:
         """Make the original bytes the content of the part."""
         self._bench.display.stage("copying")
+        self._bench.see_room(source.size, held=os.fstat(target).st_blocks * 512)
         if self._bench.files.copy(source.handle, target, self._bench.stop) != sha256:
             raise SourceChanged("it changed while it was copied")
         return Made(

@@ -29,6 +29,7 @@ from archiverd.errors import (
     SourceChanged,
     SourceInvalid,
     StartupError,
+    StuckError,
 )
 from archiverd.maker import ArchiveMaker, Made
 from archiverd.media import boxes
@@ -41,6 +42,7 @@ from archiverd.policy.clip_info import select
 from archiverd.policy.model import Fingerprint, Receipt, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fault
+from archiverd.policy.room import LATEST, expected
 from archiverd.service.log_fields import about
 from archiverd.storage.catalog import ClaimLostError
 from archiverd.storage.open_files import writers
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 
 NEEDS_RIGHT = "archiverd's user needs to read it, and to write in its directory"
 _LONGEST_SET_BACK_S = 3600.0
+_LONGEST_WITHOUT_ROOM_S = 300.0  # room that is made is to be used
 _HOLD_S = 60.0  # of an archived clip whose source can't be let go of
 _LONGEST_HOLD_S = 6 * 3600.0
 _SET_BACK_S = 60.0  # of a clip that can't be archived now, where others can
@@ -63,6 +66,7 @@ class FileProcessor:
         self._maker = ArchiveMaker(bench)
         self._standing = StandingArchives(bench)
         self._disposer = Disposer(bench)
+        self._outgrew: set[int] = set()  # recordings that took more room than was expected, and there was
 
     def process(self, recording: Recording, *, again: bool = False, distrusted: PurePosixPath | None = None) -> Outcome:
         """Take one recording as far as it goes now.
@@ -163,13 +167,13 @@ class FileProcessor:
     ) -> Recording:  # fmt: skip
         """Write, prove and publish the archive of a source; the part is gone at the end, whatever comes."""
         self._bench.roots.verify(Tree.ARCHIVE)
-        self._see_that_it_fits(source)
+        self._see_that_it_fits(recording, source)
         wanted = naming.archive_path(recording.name, recording.path.name)
         part = self._bench.files.part_path(wanted.parent, recording.job)
         claimed_at = self._bench.clock()
         try:
             with self._bench.files.new_part(Tree.ARCHIVE, part) as target:
-                made = self._maker.make(recording, source, sha256, target)
+                made = self._make(recording, source, sha256, target)
                 self._bench.display.stage("publishing")
                 self._bench.files.finish_part(target, recording.fingerprint.mtime_ns)
                 receipt = self._receipt(recording, source, sha256, target, made, claimed_at)
@@ -178,14 +182,25 @@ class FileProcessor:
         finally:
             self._bench.files.remove_part(Tree.ARCHIVE, part)
 
-    def _see_that_it_fits(self, source: Source) -> None:
-        """An archive takes at most what its source takes. Raises: NoSpaceError where that is not there."""
-        free = self._bench.files.free_bytes(Tree.ARCHIVE)
-        if source.size > free:
-            root = self._bench.files.roots[Tree.ARCHIVE]
-            raise NoSpaceError(
-                f"{root}: its archive may take {source.size} bytes, and {free} are free", advice="Make room there"
-            )
+    def _see_that_it_fits(self, recording: Recording, source: Source) -> None:
+        """See that there is room for what the archive may be expected to take. Raises: NoSpaceError."""
+        latest = self._bench.catalog.latest_taken(recording.name.camera, LATEST)
+        known = [] if recording.id in self._outgrew else latest
+        self._bench.see_room(expected(source.size, known))
+
+    def _make(self, recording: Recording, source: Source, sha256: str, target: int) -> Made:
+        """Fill the part. One that outgrew the room it was begun in waits until there is room for all of its source."""
+        try:
+            made = self._maker.make(recording, source, sha256, target)
+        except (DeviceError, StuckError):
+            raise
+        except ResourceError:
+            self._outgrew.add(recording.id)
+            # Where there is room for all of it, the machine failed for another reason, and any clip may be next.
+            self._bench.see_room(source.size, held=os.fstat(target).st_blocks * 512)
+            raise
+        self._outgrew.discard(recording.id)
+        return made
 
     def _receipt(
         self, recording: Recording, source: Source, sha256: str, target: int, made: Made, claimed_at: float
@@ -311,7 +326,8 @@ class FileProcessor:
             reason = "stopped, as asked" if isinstance(error, Interrupted) else f"paused: {error.message}"
             due = now
             if isinstance(error, (NoSpaceError, DeviceError)):  # others may go on, and are to have their turn
-                due += min(max(_SET_BACK_S, now - recording.seen_at), _LONGEST_SET_BACK_S)
+                longest_s = _LONGEST_SET_BACK_S if isinstance(error, DeviceError) else _LONGEST_WITHOUT_ROOM_S
+                due += min(max(_SET_BACK_S, now - recording.seen_at), longest_s)
             if recording.state is State.ACTIVE:
                 self._bench.catalog.wait(recording, reason, due, now)
             elif recording.state is State.ARCHIVED:

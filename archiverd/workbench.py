@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from archiverd.errors import NoSpaceError
 from archiverd.ladder import Ladder
 from archiverd.media.ffmpeg_progress import Position
 from archiverd.media.process import Limits
@@ -15,9 +16,10 @@ from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
 from archiverd.policy.admission import Patience
 from archiverd.policy.encoding import archived_height
-from archiverd.policy.model import Recording
+from archiverd.policy.model import Recording, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.outcome import Outcome, Result
+from archiverd.policy.room import is_under_floor, usable
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.file_manager import FileManager
@@ -60,6 +62,7 @@ class JobSettings:
     limits: Limits
     names: NamePatterns  # of the source tree
     archive_snapshots: bool = False  # beside the archive of their recording, instead of going with its source
+    min_free: int | None = None  # bytes: under it, sources skip the trash; None where room is not looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,26 @@ class Workbench:
     def height(self, source: Source) -> int:
         """The pixels an archive of this source is to be high."""
         return archived_height(source.info.video, self.transcoder.settings.max_height)
+
+    def see_room(self, size: int, held: int = 0) -> None:
+        """See that an archive of this size fits; `held` are the bytes that its part takes already.
+
+        Raises: NoSpaceError.
+        """
+        free, of, _ = self.files.free_room(Tree.ARCHIVE)
+        left = usable(free + held, of)
+        if of and size > left:  # some file systems count nothing
+            root = self.files.roots[Tree.ARCHIVE]
+            raise NoSpaceError(
+                f"{root}: its archive may take {size} bytes, and {left} are free for it", advice="Make room there"
+            )
+
+    def has_room_in_trash(self) -> bool:
+        """Whether the file system of the trash has the room it should have, where that is asked for."""
+        if self.settings.min_free is None:
+            return True
+        free, size, _ = self.files.free_room(Tree.TRASH)
+        return not is_under_floor(free, size, self.settings.min_free)
 
     def show(self, source: Source) -> Callable[[Position], None]:
         """What shows ffmpeg's position in a clip on the display."""

@@ -33,13 +33,7 @@ from archiverd.policy.model import (
 from archiverd.policy.problems import Course, Notice
 from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
-from archiverd.storage.catalog_connection import (
-    SOURCE_ROOT,
-    TREES_READ,
-    CatalogConnection,
-    CatalogLostError,
-    ClaimLostError,
-)
+from archiverd.policy.room import Taken
 from archiverd.storage.catalog_rows import (
     problem_values,
     read_course,
@@ -54,6 +48,7 @@ from archiverd.storage.catalog_rows import (
 __all__ = ("SOURCE_ROOT", "TREES_READ", "Catalog", "CatalogLostError", "ClaimLostError")
 
 LONGEST_WAIT_S = 2 * 86400.0  # nothing is put off for longer
+_LATELY = 20_000  # recordings: those of a camera that is rare among them are not looked for further back
 
 
 class Catalog(CatalogConnection):
@@ -607,6 +602,16 @@ class Catalog(CatalogConnection):
                 "SELECT rung, COUNT(*) AS archives FROM recording WHERE rung <> '' GROUP BY rung"
             ).fetchall()
         return {str(row["rung"]): int(row["archives"]) for row in rows}
+
+    def latest_taken(self, camera: str, latest: int) -> list[Taken]:
+        """What the latest archives that were encoded for a camera took of their sources; none of long ago."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT size, archive_size FROM recording WHERE id > (SELECT MAX(id) FROM recording) - ?"
+                " AND camera = ? AND rung <> '' AND archive_size > 0 ORDER BY id DESC LIMIT ?",
+                (_LATELY, os.fsencode(camera), latest),
+            ).fetchall()
+        return [Taken(row["size"], row["archive_size"]) for row in rows]
 
     def falls(self, latest: int) -> tuple[int, list[Recording]]:
         """How many archives were not made by the rung that was to make them, and the latest of these."""

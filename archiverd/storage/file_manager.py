@@ -85,6 +85,12 @@ class FileManager:
             room = os.fstatvfs(handle)
         return room.f_bavail * room.f_frsize
 
+    def free_room(self, tree: Tree) -> tuple[int, int, int]:
+        """Of the file system of a tree: what may still be written to it, its size, and its device."""
+        with paths.directory(self.roots[tree]) as handle:
+            room, device = os.fstatvfs(handle), os.fstat(handle).st_dev
+        return room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, device
+
     def see_writable(self, tree: Tree) -> None:
         """See that a file can be written to the disk of a tree, and brought there, now. Leaves none, however it ends.
 

@@ -56,6 +56,7 @@ settle = "0 s"
 preset = "ultrafast"
 nice = 0
 idle_io = false
+min_free = "none"
 """
 _PROGRAM = """\
 import os, sys, time

@@ -22,7 +22,7 @@ from archiverd.policy.stop import NeverStop
 from archiverd.storage.file_manager import FileManager
 from tests.e2e import rig as rigs
 from tests.e2e.invariants import assert_no_traces, assert_nothing_lost
-from tests.e2e.rig import UNPRIVILEGED, Rig, at, results, sha256_of
+from tests.e2e.rig import UNPRIVILEGED, Rig, at, content, results, sha256_of
 
 # -- archives that are none ---------------------------------------------------------------------------------
 
@@ -187,17 +187,56 @@ def test_recording_that_does_not_fit_waits_and_the_others_go_on(rig: Rig) -> Non
     sizes = [(rig.camera / upload.path).stat().st_size for upload in (first, second)]
 
     class Tight(FileManager):
-        def free_bytes(self, tree: Tree) -> int:
+        def free_room(self, tree: Tree) -> tuple[int, int, int]:
             stands = self.status(Tree.SOURCE, first.path)
             assert tree is Tree.ARCHIVE
             self.asked = getattr(self, "asked", 0) + 1
-            return sizes[0] - 1 if stands and self.asked == 1 else sizes[1]
+            return sizes[0] - 1 if stands and self.asked == 1 else sizes[1], 1, 0
 
     summary = _run(rig, Tight)
     assert results(summary) == [Result.WAITING, Result.TRANSCODED]
     assert (summary.exit_code, rig.row(first).attempts) == (69, 0)
     assert str(sizes[0] - 1) in summary.outcomes[0].reason
     assert sha256_of(rig.camera / first.path) == first.sha256
+
+
+class OutOfRoom(FileManager):
+    """Has room when the first archive is begun, none when that is looked at again, and room from then on."""
+
+    asked = 0
+
+    def free_room(self, tree: Tree) -> tuple[int, int, int]:
+        assert tree is Tree.ARCHIVE
+        self.asked += 1
+        return 0 if self.asked == 2 else 2**40, 1, 0
+
+
+def test_transcode_that_outgrows_the_room_it_was_begun_in_waits_and_the_others_go_on(rig: Rig) -> None:
+    rig.upload("a")
+    rig.upload("b", rig.path(7))
+    rig.fake_ffmpeg("""
+        if transcoding and first_time():
+            sys.stderr.write("av_interleaved_write_frame(): No space left on device\\n")
+            sys.exit(1)
+        """)
+    summary = _run(rig, OutOfRoom)
+    assert results(summary) == [Result.WAITING, Result.TRANSCODED]
+    assert "and 0 are free for it" in summary.outcomes[0].reason
+    assert [row.attempts for row in rig.rows()] == [0, 0]
+    assert_no_traces(rig)
+
+
+def test_original_bytes_are_copied_only_where_they_fit(rig: Rig) -> None:
+    data = bytearray(content("a").read_bytes())
+    data[30_000:40_000] = bytes(10_000)  # of the pictures: it does not decode strictly
+    first = rig.upload_bytes(bytes(data), rig.path())
+    rig.upload("b", rig.path(7))
+    summary = _run(rig, OutOfRoom)
+    assert results(summary) == [Result.WAITING, Result.TRANSCODED]
+    assert f"its archive may take {len(data)} bytes" in summary.outcomes[0].reason
+    assert_no_traces(rig)
+    assert results(rig.run_inside()) == [Result.VERBATIM]
+    assert sha256_of(rig.archive / first.path) == first.sha256
 
 
 def _run(rig: Rig, make_files: Callable[..., FileManager]) -> Summary:

@@ -30,6 +30,7 @@ from archiverd.policy.model import (
     Tree,
 )
 from archiverd.policy.problems import Change, Course, Notice, Problem, ProblemKind
+from archiverd.policy.room import Taken
 from archiverd.storage.catalog import Catalog, ClaimLostError
 from archiverd.storage.catalog_rows import receipt_text
 from archiverd.storage.catalog_schema import FILE_NAME, MIGRATIONS
@@ -990,6 +991,16 @@ def test_encoded_counts_the_archives_of_each_rung(catalog: Catalog) -> None:
         row = publishing(catalog, entry(catalog, f"a_2026063008150{number}.mp4"))
         catalog.archived(row, receipt(rung=rung), "transcoded", NOW)
     assert catalog.encoded() == {"qsv": 2, "software": 1}
+
+
+def test_latest_taken_tells_what_the_encoded_archives_of_a_camera_took(catalog: Catalog) -> None:
+    names = ("a_20260630081501.mp4", "b_20260630081502.mp4", "a_20260630081503.mp4", "a_20260630081504.mp4")
+    for name, rung in zip(names, ("software", "qsv", "", "software"), strict=True):
+        row = publishing(catalog, entry(catalog, name))
+        catalog.archived(row, receipt(rung=rung), "archived", NOW)
+    assert catalog.latest_taken("a", 50) == [Taken(1000, 400)] * 2
+    assert catalog.latest_taken("a", 1) == [Taken(1000, 400)]
+    assert catalog.latest_taken("nobody", 50) == []
 
 
 def test_falls_counts_all_and_tells_of_the_latest(catalog: Catalog) -> None:

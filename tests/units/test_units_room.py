@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from archiverd.policy.room import Room, cramped
+from archiverd.policy.room import Room, Taken, cramped, expected, is_under_floor, usable
 
 GB = 10**9
+MIB = 2**20
+SIZES = st.integers(0, 2**50)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +41,50 @@ def test_problem_names_the_disk_by_what_stands_there_and_the_room_it_has() -> No
 
 def test_room_is_not_looked_at_where_no_floor_is_set() -> None:
     assert cramped([Room("/camera", ("source",), 1000 * GB, 0)], None, ()) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "min_free", "under"),
+    [
+        (GB, 1000 * GB, 2 * GB, True),
+        (2 * GB, 1000 * GB, 2 * GB, False),
+        (GB, 10 * GB, 2 * GB, False),  # a small disk is allowed a tenth
+        (0, 1000 * GB, None, False),
+        (0, 0, 2 * GB, False),  # a file system that counts nothing
+    ],
+)
+def test_file_system_is_under_its_floor(free: int, size: int, min_free: int | None, under: bool) -> None:
+    assert is_under_floor(free, size, min_free) is under
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "left"),
+    [(100 * MIB, 1000 * GB, 68 * MIB), (10 * MIB, 1000 * GB, 0), (10 * MIB, 50 * MIB, 9 * MIB)],
+)
+def test_reserve_is_left_to_the_catalog(free: int, size: int, left: int) -> None:
+    assert usable(free, size) == left
+
+
+@pytest.mark.parametrize(
+    ("latest", "size"),
+    [
+        ([], 1000),
+        ([Taken(100, 10)] * 4, 1000),  # too few to say anything
+        ([Taken(100, 10)] * 5, 126),
+        ([Taken(100, 10)] * 4 + [Taken(100, 40)], 501),
+        ([Taken(100, 10)] * 5 + [Taken(100, 94)], 1000),
+        ([Taken(0, 10)] * 5, 1000),
+    ],
+)
+def test_transcode_is_expected_to_take_what_the_largest_share_took_and_a_margin(latest: list[Taken], size: int) -> None:
+    assert expected(1000, latest) == size
+
+
+@given(SIZES, st.lists(st.builds(Taken, SIZES, SIZES)), st.builds(Taken, SIZES, SIZES))
+def test_no_more_than_the_source_is_ever_expected_and_no_less_for_a_larger_share(
+    source: int, latest: list[Taken], more: Taken
+) -> None:
+    taken = expected(source, latest)
+    assert 0 <= taken <= source
+    if len(latest) >= 5 and all(one.source for one in latest):
+        assert expected(source, [*latest, more]) >= taken
