@@ -367,6 +367,103 @@ class FileManager:
         same = first is not None and second is not None and os.path.samestat(first, second)
         return first.st_nlink if first is not None and same else 0
 
+    # -- bringing back ------------------------------------------------------------------------------------
+
+    def bring_back(
+        self, path: PurePosixPath, to: Place, job: str, stop: StopToken, *, protected: bool
+    ) -> PurePosixPath:
+        """Move a file out of the trash to its place, or the first free of `~2`, `~3`, …; its path there is returned.
+
+        `protected`: a `.keep` stands beside that name before the file does, so that nobody lets go of it meanwhile.
+        Needs no lock. Across file systems it is copied and read back before it leaves the trash.
+        Raises: OSError, ResourceError, SourceChanged; the file is then in the trash as before.
+        """
+        for candidate in _candidates(to.path):
+            place = Place(to.tree, candidate)
+            if self.status(to.tree, candidate) is not None:
+                continue
+            self._make_directories(to.tree, candidate.parts[:-1])
+            keep = self._keep_ahead(place) if protected else None
+            with self._dropped_if_in_vain(keep, place), suppress(FileExistsError):
+                self._bring_to(Place(Tree.TRASH, path), place, job, stop)
+                return candidate
+            # Somebody else's file has just got this name; a `.keep` made for ours would keep that one.
+            if keep is not None:
+                self._unlink(to.tree, keep)
+        raise _no_name_free(to)
+
+    def _keep_ahead(self, place: Place) -> PurePosixPath | None:
+        """Put a `.keep` where a clip is to stand, durably; its path, or None where one stands already."""
+        if self.keep_beside(place.tree, place.path) is not None:
+            return None
+        keep = place.path.with_name(naming.keep_name(place.path.name))
+        with environment_faults(keep), paths.parent(self.roots[place.tree], keep) as directory:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(keep.name, flags, 0o644, dir_fd=directory))
+        self.sync_up(place.tree, keep)
+        return keep
+
+    @contextmanager
+    def _dropped_if_in_vain(self, keep: PurePosixPath | None, place: Place) -> Iterator[None]:
+        """Take the `.keep` away again where what it was made for does not come."""
+        try:
+            yield
+        except BaseException:
+            if keep is not None and self.status(place.tree, place.path) is None:
+                with suppress(OSError, ResourceError):  # what failed first is what is told
+                    self._unlink(place.tree, keep)
+            raise
+
+    def _bring_to(self, old: Place, new: Place, job: str, stop: StopToken) -> None:
+        """Give a file exactly this name, by rename or by a copy. Raises: FileExistsError where it is taken."""
+        with (
+            environment_faults(new.path),
+            self._removable(old.tree, old.path) as here,
+            paths.parent(self.roots[new.tree], new.path) as there,
+        ):
+            try:
+                _rename_no_replace(here, old.path.name, there, new.path.name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._bring_copy(old, new, there, job, stop)
+                self.sync_up(new.tree, new.path)
+                os.unlink(old.path.name, dir_fd=here)
+            else:
+                self.sync_up(new.tree, new.path)
+            sync(here, old.path)
+
+    def _bring_copy(self, old: Place, new: Place, there: int, job: str, stop: StopToken) -> None:
+        """Put a copy under a name: of a file without one, where the file system has such, else of a part.
+
+        A part is taken for a leftover by whoever starts just then; this then fails, and nothing is lost.
+        """
+        with self.opened(old.tree, old.path) as original:
+            status = os.fstat(original)
+            nameless = _nameless(there)
+            if nameless is not None:
+                try:
+                    self._fill(nameless, original, status, stop)
+                    self._see_unchanged(old, status)
+                    os.link(f"/proc/self/fd/{nameless}", new.path.name, dst_dir_fd=there, follow_symlinks=True)
+                finally:
+                    os.close(nameless)
+                return
+            part = self.part_path(new.path.parent, job)
+            try:
+                with self.new_part(new.tree, part) as copy:
+                    self._fill(copy, original, status, stop)
+                self._see_unchanged(old, status)
+                if self.status(new.tree, part) is None:
+                    raise SourceChanged("its copy was taken away by an archiverd that started meanwhile")
+                _rename_no_replace(there, part.name, there, new.path.name)
+            finally:
+                self.remove_part(new.tree, part)
+
+    def _fill(self, copy: int, original: int, status: os.stat_result, stop: StopToken) -> None:
+        self.copy(original, copy, stop)
+        _finish_like(copy, status)
+
     # -- the bare operations ------------------------------------------------------------------------------
 
     @contextmanager
@@ -518,6 +615,16 @@ def _finish_like(copy: int, status: os.stat_result) -> None:
         os.fchmod(copy, status.st_mode & 0o777)
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
     sync(copy, "a finished copy")
+
+
+def _nameless(directory: int) -> int | None:
+    """A new file without a name, open; None where the file system makes none. Closed, it is gone."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
 
 
 def _no_name_free(place: Place) -> ResourceError:

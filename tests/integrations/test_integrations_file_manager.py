@@ -18,10 +18,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 
 import pytest
+from pytest_mock import MockerFixture
 
 from archiverd.errors import Interrupted, ResourceError, SourceChanged
 from archiverd.policy.model import Place, Tree
-from archiverd.policy.stop import NeverStop
+from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.open_files import environment_faults, writers
 from tools import footage
@@ -1468,3 +1469,136 @@ if os.geteuid() == 0:
 print(writers(handle))
 """
     assert run(python(script)).stdout == "None\n"
+
+
+# -- bringing back ------------------------------------------------------------------------------------------
+
+KEEP = CLIP.with_suffix(".keep")
+SECOND = CLIP.with_name(f"{CLIP.stem}~2.mp4")
+SECOND_KEEP = SECOND.with_suffix(".keep")
+
+
+def bring_back(files: FileManager, *, tree: Tree = Tree.SOURCE, protected: bool = True) -> PurePosixPath:
+    return files.bring_back(CLIP, Place(tree, CLIP), "j1", STOP, protected=protected)
+
+
+class MeddledFiles(FileManager):
+    """Has something done in the moment before a file gets its name."""
+
+    meddle: Callable[[], object]
+
+    def _bring_to(self, old: Place, new: Place, job: str, stop: StopToken) -> None:
+        self.meddle()
+        super()._bring_to(old, new, job, stop)
+
+
+def meddled(trees: Trees, meddle: Callable[[], object]) -> MeddledFiles:
+    files = MeddledFiles(trees.roots, "c1", Modes())
+    files.meddle = meddle
+    return files
+
+
+@pytest.mark.parametrize("protected", [True, False])
+@SAME_DISK_OR_NOT
+def test_file_is_brought_back_as_it_was(either: Trees, protected: bool) -> None:
+    either.put(Tree.TRASH, CLIP).chmod(0o600)
+    assert bring_back(either.files, protected=protected) == CLIP
+    status = either.at(Tree.SOURCE, CLIP).stat()
+    assert either.at(Tree.SOURCE, CLIP).read_bytes() == FILM
+    assert (status.st_mtime_ns, oct(stat.S_IMODE(status.st_mode))) == (MTIME_NS, oct(0o600))
+    assert either.names(Tree.SOURCE) == ([str(KEEP)] if protected else []) + [str(CLIP)]
+    assert either.names(Tree.TRASH) == []
+
+
+@SAME_DISK_OR_NOT
+def test_file_is_brought_back_beside_what_has_taken_its_name(either: Trees) -> None:
+    either.put(Tree.TRASH, CLIP)
+    stranger = either.put(Tree.SOURCE, CLIP)
+    stranger.write_bytes(b"another")
+    assert bring_back(either.files) == SECOND
+    assert stranger.read_bytes() == b"another"
+    assert either.names(Tree.SOURCE) == sorted(map(str, (CLIP, SECOND, SECOND_KEEP)))
+    assert either.at(Tree.SOURCE, SECOND).read_bytes() == FILM
+
+
+@SAME_DISK_OR_NOT
+def test_keep_stands_before_the_file_it_protects(either: Trees) -> None:
+    either.put(Tree.TRASH, CLIP)
+    seen: list[list[str]] = []
+    bring_back(meddled(either, lambda: seen.append(either.names(Tree.SOURCE))))
+    assert seen == [[str(KEEP)]]
+
+
+@SAME_DISK_OR_NOT
+def test_name_that_is_taken_at_the_last_moment_is_left_to_its_file_unprotected(either: Trees) -> None:
+    either.put(Tree.TRASH, CLIP)
+    done: list[Path] = []
+
+    def take() -> None:
+        if not done:
+            done.append(either.put(Tree.SOURCE, CLIP))
+            done[0].write_bytes(b"another")
+
+    assert bring_back(meddled(either, take)) == SECOND
+    assert done[0].read_bytes() == b"another"
+    assert either.names(Tree.SOURCE) == sorted(map(str, (CLIP, SECOND, SECOND_KEEP)))
+
+
+@SAME_DISK_OR_NOT
+def test_file_that_is_removed_from_the_trash_meanwhile_leaves_no_keep(either: Trees) -> None:
+    trashed = either.put(Tree.TRASH, CLIP)
+    with pytest.raises(FileNotFoundError):
+        bring_back(meddled(either, trashed.unlink))
+    assert either.names(Tree.SOURCE) == []
+
+
+@SAME_DISK_OR_NOT
+def test_keep_that_stood_before_stays_whatever_comes(either: Trees) -> None:
+    trashed = either.put(Tree.TRASH, CLIP)
+    either.put(Tree.SOURCE, KEEP)
+    with pytest.raises(FileNotFoundError):
+        bring_back(meddled(either, trashed.unlink))
+    assert either.names(Tree.SOURCE) == [str(KEEP)]
+
+
+def no_nameless_files(mocker: MockerFixture) -> None:
+    """As on a network file system: none makes a file without a name."""
+    really = os.open
+
+    def refuse(path: str, flags: int, *arguments: int, **options: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return really(path, flags, *arguments, **options)
+
+    mocker.patch("os.open", refuse)
+
+
+class SweptFiles(FileManager):
+    """An archiverd starts in the middle of a copy, and takes it for what a dead job left."""
+
+    def _see_unchanged(self, place: Place, was: os.stat_result) -> None:
+        super()._see_unchanged(place, was)
+        self.remove_part(Tree.SOURCE, self.part_path(CLIP.parent, "j1"))
+
+
+def test_copy_without_a_name_is_nothing_that_a_start_could_sweep_away(apart: Trees) -> None:
+    apart.put(Tree.TRASH, CLIP)
+    assert bring_back(SweptFiles(apart.roots, "c1", Modes())) == CLIP
+    assert apart.names(Tree.SOURCE) == [str(KEEP), str(CLIP)]
+
+
+def test_file_is_brought_back_where_no_file_is_without_a_name(apart: Trees, mocker: MockerFixture) -> None:
+    no_nameless_files(mocker)
+    apart.put(Tree.TRASH, CLIP)
+    assert bring_back(apart.files) == CLIP
+    assert apart.names(Tree.SOURCE) == [str(KEEP), str(CLIP)]
+    assert apart.at(Tree.SOURCE, CLIP).read_bytes() == FILM
+    assert apart.names(Tree.TRASH) == []
+
+
+def test_copy_that_a_start_sweeps_away_leaves_all_as_it_was(apart: Trees, mocker: MockerFixture) -> None:
+    no_nameless_files(mocker)
+    apart.put(Tree.TRASH, CLIP)
+    with pytest.raises(SourceChanged, match="taken away by an archiverd that started"):
+        bring_back(SweptFiles(apart.roots, "c1", Modes()))
+    assert (apart.names(Tree.SOURCE), apart.names(Tree.TRASH)) == ([], [str(CLIP)])
