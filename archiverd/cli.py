@@ -705,16 +705,23 @@ def config_group() -> None:
 @input_directory
 @everywhere
 def config_check(**options: Any) -> int:  # Any: as above
-    """Load the configuration and name every problem."""
-    from archiverd.config import doubts
+    """Load the configuration and name every problem; where there is none, say what goes when."""
+    from archiverd.config import doubts, rule_lines, rules_json
 
     loaded = load_config(options)
     if doubtful := doubts(loaded):
         raise ConfigError(doubtful)
     if options["as_json"]:
-        _print_json({"file": None if loaded.file is None else str(loaded.file), "problems": []})
+        _print_json(
+            {
+                "file": None if loaded.file is None else str(loaded.file),
+                "problems": [],
+                "rules": rules_json(loaded.config),
+            }
+        )
     else:
         click.echo(f"{loaded.file or 'defaults'}: good")
+        _print_lines(f"  {line}" for line in rule_lines(loaded.config))
     return 0
 
 

@@ -45,12 +45,14 @@ trees = _stacked(
 
 work = _stacked(
     click.option("--dry-run", is_flag=True, default=None, help="Print the plan and change nothing."),
-    click.option("--cleanup", is_flag=True, default=None, help="Remove what is too old or too much."),
-    click.option("--clean-output", is_flag=True, default=None, help="Clean up the archive tree too."),
+    click.option(
+        "--cleanup", is_flag=True, default=None, help="Remove what is too old or too much, when the work is done."
+    ),
+    click.option("--clean-output", is_flag=True, default=None, help="Have age and size be for the archive tree too."),
     click.option("--delete", is_flag=True, default=None, help="Delete sources instead of moving them to the trash."),
     click.option("--no-confirm", is_flag=True, default=None, help="Do not ask."),
     click.option("--no-skip", is_flag=True, default=None, help="Archive again what is archived already."),
-    click.option("--age", metavar="DAYS", help="What is older is cleaned up.  [30]"),
+    click.option("--age", metavar="DAYS", help="What is older goes when it is cleaned up.  [30]"),
     click.option("--max-size", metavar="SIZE", help="What a tree may hold, for instance 500GB."),
 )
 

@@ -18,8 +18,9 @@ from archiverd.config.settings import (
     Order,
     Preset,
     Snapshots,
+    WhenFull,
 )
-from archiverd.config.showing import as_json, file_line, show
+from archiverd.config.showing import as_json, file_line, rule_lines, rules_json, show, written
 from archiverd.config.standing import doubts
 from archiverd.config.values import COMMAND_LINE, DEFAULT
 
@@ -37,9 +38,13 @@ __all__ = [
     "Order",
     "Preset",
     "Snapshots",
+    "WhenFull",
     "as_json",
     "doubts",
     "file_line",
     "load",
+    "rule_lines",
+    "rules_json",
     "show",
+    "written",
 ]

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from archiverd.config.rules import KEY, RULE_KEYS, Wrong, WrongRulesError
 from archiverd.config.settings import FILE_KEYS, MODES, Config, Loaded
 from archiverd.config.standing import Finding, findings
-from archiverd.config.values import COMMAND_LINE, DEFAULT
+from archiverd.config.values import COMMAND_LINE, DEFAULT, in_words
 from archiverd.errors import ConfigError, Problem
 from archiverd.policy.naming import printable
 
@@ -41,7 +42,7 @@ def load(file: Path | None, overrides: Mapping[str, object], *, default_file: Pa
     sources |= dict.fromkeys(settings, origin) | dict.fromkeys(options, COMMAND_LINE)
 
     config, wrong = _validate(settings | options, sources)
-    problems += [Problem(sources[key], key, message) for key, message in wrong.items() if message]
+    problems += [Problem(sources[key], place, message) for key in wrong for place, message in wrong[key] if message]
     if config is not None:
         checked = Config.model_fields.keys() - wrong.keys()
         problems += [_blame(finding, sources) for finding in findings(config, checked)]
@@ -83,10 +84,14 @@ def _misplaced(key: str, value: object) -> str:
         return f"there is no such key; did you mean {near[0]}?"
     if isinstance(value, dict):
         return "there is no such table; keys stand at the top of the file, outside any table"
+    if name in RULE_KEYS:
+        return f"there is no such key but in a rule; write it below [[{KEY}]]"
     return "there is no such key"
 
 
-def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> tuple[Config | None, dict[str, str]]:
+def _validate(
+    values: Mapping[str, object], sources: Mapping[str, str]
+) -> tuple[Config | None, dict[str, tuple[Wrong, ...]]]:
     """The configuration, with defaults in place of what is wrong, and what is wrong by key.
 
     A key whose default hangs on a wrong one stands there with an empty message. None where not even the
@@ -95,7 +100,7 @@ def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> tuple
     try:
         return Config.model_validate(values, context=sources), {}
     except ValidationError as error:
-        wrong = {str(detail["loc"][0]): _in_words(detail) for detail in error.errors(include_url=False)}
+        wrong = {str(detail["loc"][0]): _wrong(detail) for detail in error.errors(include_url=False)}
     try:
         rest = {key: value for key, value in values.items() if key not in wrong}
         return Config.model_validate(rest, context={**sources, **dict.fromkeys(wrong, DEFAULT)}), wrong
@@ -103,21 +108,10 @@ def _validate(values: Mapping[str, object], sources: Mapping[str, str]) -> tuple
         return None, wrong
 
 
-_WORDS = {
-    "bool_type": "write true or false",
-    "default_factory_not_called": "",
-    "string_unicode": "is not UTF-8",
-}
-
-
-def _in_words(detail: Mapping[str, Any]) -> str:  # Any: pydantic's ErrorDetails
-    """One of pydantic's errors, said to somebody who has never heard of it."""
-    kind = str(detail["type"])
-    if kind == "value_error":
-        return str(detail["ctx"]["error"])
-    if kind == "enum":
-        return f"must be {detail['ctx']['expected']}".replace("'", "")
-    return _WORDS.get(kind, str(detail["msg"]))
+def _wrong(detail: Mapping[str, Any]) -> tuple[Wrong, ...]:  # Any: pydantic's ErrorDetails
+    """What is wrong with one key: of a list of rules each place by itself."""
+    error = detail.get("ctx", {}).get("error")
+    return error.wrong if isinstance(error, WrongRulesError) else ((str(detail["loc"][0]), in_words(detail)),)
 
 
 def _blame(finding: Finding, sources: Mapping[str, str]) -> Problem:

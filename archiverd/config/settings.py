@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ByteSize, Field
 
+from archiverd.config.rules import Rules
 from archiverd.config.values import (
     DAY,
     HOUR,
@@ -31,7 +32,9 @@ from archiverd.config.values import (
     Size,
     between,
 )
+from archiverd.policy.model import Tree
 from archiverd.policy.name_patterns import NamePatterns, compile_names
+from archiverd.policy.retention import Rule
 from archiverd.policy.watching import Observer
 
 
@@ -63,6 +66,13 @@ class Snapshots(StrEnum):
 
     DISPOSE = "dispose"  # it goes with its clip
     ARCHIVE = "archive"  # it is put beside its clip's archive
+
+
+class WhenFull(StrEnum):
+    """What gives way for new archives on a disk with less room than `min_free`."""
+
+    STOP = "stop"  # no archive: the work stops when nothing fits
+    OLDEST = "oldest"  # the oldest archives, but for those a rule keeps
 
 
 class LogLevel(StrEnum):
@@ -117,8 +127,13 @@ class Config(BaseModel, frozen=True, extra="forbid"):
 
     delete: Flag = False  # unlink sources instead of moving them to the trash
     snapshots: Snapshots = Snapshots.DISPOSE
-    age: PositiveSeconds = 30.0 * DAY  # what is older is cleaned up
+    age: PositiveSeconds = 30.0 * DAY  # what is older goes; see `rules`
     max_size: Annotated[Size | None, OrNone] = None  # bytes a tree may hold
+    clean_output: Flag = False  # `age` and `max_size` are for the archive tree too
+    when_full: WhenFull = WhenFull.STOP
+    max_removal: Annotated[Integer, between(1, 100)] = 20  # per cent of a tree that go unasked after a change
+    history: PositiveSeconds = 400.0 * DAY  # what is longer gone is forgotten
+    retention: Rules = ()  # the owner's own; see `rules`
 
     hardware: Hardware = Hardware.AUTO
     device: Annotated[AbsolutePath | None, OrNone] = None  # the one render node that may be used
@@ -153,7 +168,6 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     # The modes of one call (MODES): command line only.
     dry_run: Flag = False
     cleanup: Flag = False
-    clean_output: Flag = False
     no_confirm: Flag = False
     no_skip: Flag = False
 
@@ -170,12 +184,24 @@ class Config(BaseModel, frozen=True, extra="forbid"):
         return compile_names(self.names)
 
     @property
+    def rules(self) -> tuple[Rule, ...]:
+        """What goes when, in the order in which it counts: the owner's rules, then what holds for all cameras."""
+        return self.retention + self.general_rules
+
+    @property
+    def general_rules(self) -> tuple[Rule, ...]:
+        """What `age` and `max_size` say, tree by tree."""
+        trees = (Tree.SOURCE, Tree.TRASH, Tree.ARCHIVE) if self.clean_output else (Tree.SOURCE, Tree.TRASH)
+        max_bytes = None if self.max_size is None else int(self.max_size)
+        return tuple(Rule(tree, age_s=self.age, max_bytes=max_bytes) for tree in trees)
+
+    @property
     def gid(self) -> int | None:
         """The number of `group`; None without one. Raises KeyError when the group has gone since `load`."""
         return None if self.group is None else grp.getgrnam(self.group).gr_gid
 
 
-MODES = ("dry_run", "cleanup", "clean_output", "no_confirm", "no_skip")
+MODES = ("dry_run", "cleanup", "no_confirm", "no_skip")
 """Keys that belong to one call: options of the command line, never keys of the file."""
 
 FILE_KEYS = tuple(key for key in Config.model_fields if key not in MODES)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TypeAlias
 
 from pydantic import ByteSize
 
-from archiverd.config.settings import FILE_KEYS, Config, Loaded
+from archiverd.config.settings import FILE_KEYS, Config, Loaded, WhenFull
 from archiverd.config.values import DAY, HOUR, MINUTE, NONE, SECOND, encodable
+from archiverd.policy.model import Tree
+from archiverd.policy.naming import printable
+from archiverd.policy.retention import Rule
+
+Written: TypeAlias = "bool | int | str | list[Written] | dict[str, Written] | None"
 
 _DURATION_UNITS = ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second"))
 _SIZE_UNITS = (
@@ -29,21 +35,53 @@ def show(loaded: Loaded) -> list[tuple[str, str, str]]:
 
     The lines `key = value` load as the same configuration, unless a path is not UTF-8, which TOML cannot hold.
     """
-    return [(key, _literal(_written(loaded.config, key)), loaded.sources[key]) for key in FILE_KEYS]
+    return [(key, _literal(written(loaded.config, key)), loaded.sources[key]) for key in FILE_KEYS]
 
 
 def as_json(loaded: Loaded) -> dict[str, object]:
-    """The same for programs: `file`, and `settings` by key with `value` (null where unset) and `source`."""
-    settings = {key: {"value": _written(loaded.config, key), "source": loaded.sources[key]} for key in FILE_KEYS}
-    return {"file": None if loaded.file is None else str(loaded.file), "settings": settings}
+    """The same for programs: `file`, and `settings` by key with `value` (null where unset) and `source`.
+
+    And `rules`: what comes of those about retention, in the order in which it counts.
+    """
+    settings = {key: {"value": written(loaded.config, key), "source": loaded.sources[key]} for key in FILE_KEYS}
+    return {
+        "file": None if loaded.file is None else str(loaded.file),
+        "settings": settings,
+        "rules": rules_json(loaded.config),
+    }
 
 
-def file_line(key: str, value: bool | int | str) -> str:
+def rules_json(config: Config) -> list[Written]:
+    """What goes when, in the order in which it counts; what a rule does not say is not there."""
+    return [_rule_table(rule) for rule in config.rules]
+
+
+def rule_lines(config: Config) -> list[str]:
+    """The same in words, by tree."""
+    lines = [_rule_line(rule) for tree in Tree for rule in config.rules if rule.tree is tree]
+    if config.when_full is WhenFull.OLDEST:
+        lines.append(f"{Tree.ARCHIVE}: all cameras: the oldest go where the disk is full")
+    elif not any(rule.tree is Tree.ARCHIVE and (rule.age_s or rule.max_bytes) for rule in config.rules):
+        lines.append(f"{Tree.ARCHIVE}: all cameras: nothing goes")
+    return lines
+
+
+def _rule_line(rule: Rule) -> str:
+    cameras = "all cameras" if rule.cameras == ("*",) else ", ".join(map(printable, rule.cameras))
+    said = [
+        "" if rule.age_s is None else f"what is older than {_duration_text(rule.age_s)} goes",
+        "" if rule.max_bytes is None else f"the oldest go above {_size_text(rule.max_bytes)}",
+        "" if rule.keep_s is None else f"what is younger than {_duration_text(rule.keep_s)} stays",
+    ]
+    return f"{rule.tree}: {cameras}: {'; '.join(filter(None, said))}"
+
+
+def file_line(key: str, value: Written) -> str:
     """A line of the file that gives a key this value."""
     return f"{key} = {_literal(value)}"
 
 
-def _written(config: Config, key: str) -> bool | int | str | list[str] | None:
+def written(config: Config, key: str) -> Written:
     """The value of a key as the file would hold it; None where it is unset."""
     value: object = getattr(config, key)
     match value:
@@ -58,13 +96,26 @@ def _written(config: Config, key: str) -> bool | int | str | list[str] | None:
         case int():
             return value
         case tuple():
-            return [str(element) for element in value]
+            return [_rule_table(element) if isinstance(element, Rule) else str(element) for element in value]
         case _:
             return str(value)
 
 
-def _literal(value: bool | int | str | list[str] | None) -> str:
+def _rule_table(rule: Rule) -> dict[str, Written]:
+    table: dict[str, Written] = {"tree": str(rule.tree), "cameras": list(rule.cameras)}
+    if rule.age_s is not None:
+        table["age"] = _duration_text(rule.age_s)
+    if rule.max_bytes is not None:
+        table["max_size"] = _size_text(rule.max_bytes)
+    if rule.keep_s is not None:
+        table["keep"] = _duration_text(rule.keep_s)
+    return table
+
+
+def _literal(value: Written) -> str:
     match value:
+        case dict():
+            return f"{{{', '.join(f'{key} = {_literal(setting)}' for key, setting in value.items())}}}"
         case list():
             return f"[{', '.join(map(_literal, value))}]"
         case bool():

@@ -6,23 +6,16 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiverd.config.settings import Config, Loaded
+from archiverd.config.rules import KEY, idle
+from archiverd.config.settings import Config, Loaded, WhenFull
 from archiverd.errors import Problem
 from archiverd.policy.naming import printable
 
 _YEAR = re.compile(r"[0-9]{4}")
-_NO_SIZE_LIMIT = "this version keeps no tree within a size yet; leave it out"
-_NO_CLEANUP = "this version does not clean up yet; leave the option out"
-_NOT_YET: tuple[tuple[str, Callable[[Config], bool], str], ...] = (
-    # What may be asked for but is not built yet. A line goes when its work is there.
-    ("max_size", lambda config: config.max_size is not None, _NO_SIZE_LIMIT),
-    ("cleanup", lambda config: config.cleanup, _NO_CLEANUP),
-    ("clean_output", lambda config: config.clean_output, _NO_CLEANUP),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +38,6 @@ def findings(config: Config, checked: Collection[str]) -> Iterator[Finding]:
             yield Finding((first, second), message)
     if "log_file" in checked:
         yield from _log_findings(config.log_file, {key: roots[key] for key in roots if key not in holders})
-    for key, asked_for, message in _NOT_YET:
-        if key in checked and asked_for(config):
-            yield Finding((key,), message)
 
 
 def _overlap(first: str, one: Path, second: str, other: Path) -> str:
@@ -76,10 +66,22 @@ def _log_findings(log_file: Path, roots: Mapping[str, Path]) -> Iterator[Finding
 
 
 def doubts(loaded: Loaded) -> tuple[Problem, ...]:
-    """What holds, and will not work as this machine is now: worth a word at a start, and no reason to refuse it."""
-    program = next(iter(loaded.config.on_problem), None)
+    """What holds, and does not do what was meant by it: worth a word at a start, and no reason to refuse it."""
+    found = [*_command_doubts(loaded.config), *_retention_doubts(loaded.config)]
+    return tuple(Problem(loaded.sources[key], place, message) for key, place, message in found)
+
+
+def _command_doubts(config: Config) -> Iterator[tuple[str, str, str]]:
+    program = next(iter(config.on_problem), None)
     if program is None or shutil.which(program) is not None:
-        return ()
+        return
     there = shutil.which(program, mode=os.F_OK)
     message = f"{printable(program)} {'was not found' if there is None else 'may not be executed'}"
-    return (Problem(loaded.sources["on_problem"], "on_problem", f"{message}; nobody would be told"),)
+    yield "on_problem", "on_problem", f"{message}; nobody would be told"
+
+
+def _retention_doubts(config: Config) -> Iterator[tuple[str, str, str]]:
+    for place, message in idle(config.retention, config.general_rules):
+        yield KEY, place, message
+    if config.when_full is WhenFull.OLDEST and config.min_free is None:
+        yield "when_full", "when_full", "never counts: min_free is unset, and room is not looked at"

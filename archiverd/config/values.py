@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationInfo
 from pytimeparse.timeparse import timeparse
@@ -33,14 +33,14 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _MODE = re.compile(r"[0-7]{3,4}")
 
 
-def _origin(info: ValidationInfo) -> str:
+def origin_of(info: ValidationInfo) -> str:
     """Where the value came from: as in `Loaded.sources`; "" for one given in Python."""
     sources: Mapping[str, str] = info.context or {}
     return sources.get(info.field_name or "", "")
 
 
 def _is_text_edge(info: ValidationInfo) -> bool:
-    return _origin(info) not in ("", DEFAULT)
+    return origin_of(info) not in ("", DEFAULT)
 
 
 def quoted(value: str) -> str:
@@ -56,7 +56,7 @@ def encodable(text: str) -> str:
 def _read_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, (str, Path)) or value == "":
         raise ValueError('write a path as text, for instance "/camera"')
-    origin = _origin(info)
+    origin = origin_of(info)
     if origin not in ("", DEFAULT, COMMAND_LINE) and not Path(value).is_absolute():
         raise ValueError(f"{quoted(str(value))} is relative; write an absolute path")
     try:
@@ -97,7 +97,7 @@ def _duration(value: object, info: ValidationInfo) -> float | None:
     """The seconds of a duration with its unit; `--age 30` means days."""
     text = " ".join(value.split()) if isinstance(value, str) else ""
     bare = float(text) if _NUMBER.fullmatch(text) else _number(value)
-    if bare is not None and info.field_name == "age" and _origin(info) == COMMAND_LINE:
+    if bare is not None and info.field_name == "age" and origin_of(info) == COMMAND_LINE:
         return bare * DAY
     if bare is not None or not text:
         raise ValueError('write a number and a unit, for instance "30 days"')
@@ -139,7 +139,7 @@ def _enough_memory(size: ByteSize) -> ByteSize:
 
 
 def _read_integer(value: object, info: ValidationInfo) -> int:
-    if isinstance(value, str) and _origin(info) == COMMAND_LINE and _INTEGER.fullmatch(value):
+    if isinstance(value, str) and origin_of(info) == COMMAND_LINE and _INTEGER.fullmatch(value):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -218,6 +218,23 @@ def _read_command(value: object) -> tuple[str, ...]:
 
 def _read_none(value: object) -> object:
     return None if value == NONE else value
+
+
+_WORDS = {
+    "bool_type": "write true or false",
+    "default_factory_not_called": "",
+    "string_unicode": "is not UTF-8",
+}
+
+
+def in_words(detail: Mapping[str, Any]) -> str:  # Any: pydantic's ErrorDetails
+    """One of pydantic's errors, said to somebody who has never heard of it."""
+    kind = str(detail["type"])
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind == "enum":
+        return f"must be {detail['ctx']['expected']}".replace("'", "")
+    return _WORDS.get(kind, str(detail["msg"]))
 
 
 AbsolutePath = Annotated[Path, BeforeValidator(_read_path)]

@@ -81,9 +81,6 @@ def test_wrong_usage_exits_2_and_says_what_is_wrong(root: Path, arguments: tuple
 @pytest.mark.parametrize(
     ("option", "line"),
     [
-        (("--cleanup",), "cleanup: this version does not clean up yet; leave the option out"),
-        (("--clean-output",), "clean_output: this version does not clean up yet; leave the option out"),
-        (("--max-size", "500GB"), "max_size: this version keeps no tree within a size yet; leave it out"),
         (("--hardware", "gpu"), "hardware: must be auto, qsv, vaapi or software"),
         (("--codec", "av1"), "codec: must be hevc or h264"),
         (("--age", "soon"), 'age: "soon" is not a duration; write for instance "30 days", "90s" or "1h30m"'),
@@ -99,7 +96,7 @@ def test_option_that_cannot_be_had_exits_78_in_clear_words(root: Path, option: t
 
 def test_option_that_cannot_be_had_leaves_the_tree_alone(root: Path) -> None:
     before = standing(root)
-    archiverd("run", root, "--no-confirm", "--cleanup")
+    archiverd("run", root, "--no-confirm", "--age", "0")
     assert standing(root) == before
 
 
@@ -203,10 +200,18 @@ def test_list_of_nothing_says_so(root: Path) -> None:
 # ---- the configuration
 
 
-def test_config_check_says_that_a_file_is_good(tmp_path: Path) -> None:
+def test_config_check_says_that_a_file_is_good_and_what_goes_when(tmp_path: Path) -> None:
     good = written(tmp_path, 'age = "90 days"\n')
     told = archiverd("config", "check", config=good)
-    assert (told.code, told.out, told.err) == (0, f"{good}: good\n", "")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines() == [
+        f"{good}: good",
+        "  source: all cameras: what is older than 90 days goes",
+        "  trash: all cameras: what is older than 90 days goes",
+        "  archive: all cameras: nothing goes",
+    ]
+    rules = archiverd("config", "check", "--json", config=good).json["rules"]
+    assert rules == [{"tree": tree, "cameras": ["*"], "age": "90 days"} for tree in ("source", "trash")]
 
 
 def test_config_check_names_a_command_that_is_not_there_and_a_run_goes_on(tmp_path: Path, root: Path) -> None:
