@@ -1,33 +1,37 @@
-"""Every change to the trees: parts, publishing, setting aside, moving, deletion. The only rename, link and unlink.
+"""Every change to the trees: parts, publishing, setting aside, moving, deletion.
 
-Nothing here decides. Nothing here overwrites: a taken name raises FileExistsError. Every path is walked one
-component at a time through open directories (`storage.paths`), and a removal never leaves the mount of its root.
+With `storage.clearing` and `storage.renaming` the only rename, link and unlink. Nothing here decides. Nothing here
+overwrites: a taken name raises FileExistsError. Every path is walked one component at a time through open directories
+(`storage.paths`), and a removal never leaves the mount of its root.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple, TypeVar
 
 from archiverd.errors import ResourceError, SourceChanged
 from archiverd.policy import naming
 from archiverd.policy.model import Fingerprint, Place, Tree
-from archiverd.policy.stop import StopToken
+from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.storage import open_files, paths
+from archiverd.storage.clearing import Batch, Cleared, OpenPlace, Trash, words
 from archiverd.storage.open_files import environment_faults, sync, write_all
+from archiverd.storage.renaming import TAKEN_LIMIT, candidates, rename_no_replace
 
 log = logging.getLogger(__name__)
 
-_RENAME_NOREPLACE = 1
-_TAKEN_LIMIT = 10_000
+_T = TypeVar("_T")
+
 _TRIED_BYTES = 65536
 
 
@@ -38,6 +42,14 @@ class Modes:
     file: int = 0o640
     directory: int = 0o750
     group: int | None = None
+
+
+class Room(NamedTuple):
+    """The file system a tree stands on: bytes that archiverd's user may still write, bytes in all, and st_dev."""
+
+    free: int
+    size: int
+    device: int
 
 
 class FileManager:
@@ -81,9 +93,13 @@ class FileManager:
 
     def free_bytes(self, tree: Tree) -> int:
         """What archiverd's user may still write to the file system of a tree."""
+        return self.free_room(tree).free
+
+    def free_room(self, tree: Tree) -> Room:
+        """How much room the file system of a tree has. What it keeps for root counts as its size, and not as free."""
         with paths.directory(self.roots[tree]) as handle:
-            room = os.fstatvfs(handle)
-        return room.f_bavail * room.f_frsize
+            room, device = os.fstatvfs(handle), os.fstat(handle).st_dev
+        return Room(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, device)
 
     def free_room(self, tree: Tree) -> tuple[int, int, int]:
         """Of the file system of a tree: what may still be written to it, its size, and its device."""
@@ -112,7 +128,7 @@ class FileManager:
 
     def free_name(self, tree: Tree, path: PurePosixPath) -> PurePosixPath:
         """The first of `path`, `~2`, `~3`, … under which nothing stands now."""
-        for candidate in _candidates(path):
+        for candidate in candidates(path):
             if self.status(tree, candidate) is None:
                 return candidate
         raise _no_name_free(Place(tree, path))
@@ -160,10 +176,13 @@ class FileManager:
     @contextmanager
     def new_part(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
         """Make the directories of a part and the empty part itself, open for reading and writing."""
-        self._make_directories(tree, path.parts[:-1])
-        with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            handle = os.open(path.name, flags, 0o600, dir_fd=directory)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+        def make() -> int:
+            with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
+                return os.open(path.name, flags, 0o600, dir_fd=directory)
+
+        handle = self._in_directories(tree, path.parts[:-1], make)
         try:
             yield handle
         finally:
@@ -187,7 +206,7 @@ class FileManager:
         Raises: FileExistsError where the name is taken.
         """
         with environment_faults(final), paths.parent(self.roots[tree], part) as directory:
-            _rename_no_replace(directory, part.name, directory, final.name)
+            rename_no_replace(directory, part.name, directory, final.name)
         self.sync_up(tree, final)
 
     def sync_up(self, tree: Tree, path: PurePosixPath) -> None:
@@ -239,8 +258,92 @@ class FileManager:
 
         From the source tree that is `origin` itself, from the archive `archived/<origin>`.
         """
-        wanted = origin if tree is Tree.SOURCE else PurePosixPath(naming.RETIRED) / origin
-        return self.move(Place(tree, aside), Place(Tree.TRASH, wanted), job, stop)
+        return self.move(Place(tree, aside), Place(Tree.TRASH, _in_trash(tree, origin)), job, stop)
+
+    def clear(
+        self, tree: Tree, directory: PurePosixPath, wanted: Sequence[tuple[str, Fingerprint]], job: str, *,
+        to_trash: bool, go_on: Callable[[], bool], stop: StopToken | None = None,
+    ) -> Cleared:  # fmt: skip
+        """Remove files from one directory, or move them into the trash, durably; each only if it is the one meant.
+
+        `go_on` is asked before each file, and False ends the batch. A copy into a trash on another file system heeds
+        `stop`, which ends the batch too; so does a directory that is moved away meanwhile, and what was not done
+        then is refused.
+
+        Raises: ResourceError; ClearingFailed, which is one, where the batch had begun.
+        """
+        if to_trash and tree is Tree.TRASH:
+            raise ValueError("what lies in the trash is not moved there")
+        with ExitStack() as stack:
+            try:
+                with environment_faults(directory):
+                    here = OpenPlace(stack.enter_context(self._removable(tree, directory / naming.gone_name(job))))
+            except OSError as error:
+                why = "its directory is not there any more" if isinstance(error, FileNotFoundError) else words(error)
+                return Cleared({}, {name: why for name, _ in wanted})
+            trash = None
+            if to_trash:
+                try:
+                    trash = self._trash_for(stack, tree, directory, job, stop or NeverStop())
+                except OSError as error:
+                    why = f"the trash takes nothing: {words(error)}"
+                    return Cleared({}, {name: why for name, _ in wanted})
+            return Batch(here, job, trash).run(wanted, go_on)
+
+    def _trash_for(self, stack: ExitStack, tree: Tree, directory: PurePosixPath, job: str, stop: StopToken) -> Trash:
+        """The directory of the trash where the files of a directory go: made where missing, and open."""
+        where = _in_trash(tree, directory)
+        open_it = partial(paths.directory, self.roots[Tree.TRASH], where.parts)
+        handle = self._in_directories(Tree.TRASH, where.parts, lambda: stack.enter_context(open_it()))
+        self.sync_up(Tree.TRASH, where / naming.gone_name(job))
+
+        def carry(path: PurePosixPath) -> PurePosixPath:
+            return self.trash(tree, directory / path, directory / path.name, job, stop)
+
+        return Trash(OpenPlace(handle), where, carry)
+
+    def put_back_all(self, tree: Tree, aside: PurePosixPath) -> list[PurePosixPath]:
+        """Give what stands in the aside directory of a batch that died its names back, the next free where taken.
+
+        Where it stands now is returned. The aside directory goes, if nothing is left in it.
+        """
+        back = [
+            self._rename_to_free(Place(tree, aside / name), Place(tree, aside.with_name(name)))
+            for name in self.names(tree, aside)
+        ]
+        with environment_faults(aside), self._removable(tree, aside) as directory:
+            with suppress(FileNotFoundError):
+                os.rmdir(aside.name, dir_fd=directory)
+            sync(directory, aside)
+        return back
+
+    def remove_empty(self, tree: Tree, directory: PurePosixPath) -> list[PurePosixPath]:
+        """Remove a directory and then those above it, as long as they are empty; which ones those were, in order.
+
+        Never the root, and nothing on another mount. One that may not be removed ends it.
+        """
+        removed: list[PurePosixPath] = []
+        for path in (directory, *directory.parents):
+            if not path.parts or not self._remove_if_empty(tree, path, removed):
+                break
+        if removed:
+            with suppress(OSError):  # nothing is lost where it stands again after a power cut
+                self.sync_up(tree, removed[-1])
+        return removed
+
+    def _remove_if_empty(self, tree: Tree, path: PurePosixPath, removed: list[PurePosixPath]) -> bool:
+        """Whether no directory stands there any more."""
+        try:
+            with environment_faults(path), self._removable(tree, path) as above:
+                os.rmdir(path.name, dir_fd=above)
+        except FileNotFoundError:  # removed before, or by somebody else: the one above may be empty
+            return True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                log.debug("%s: an empty directory is left: %s", naming.printable(path), error.strerror)
+            return False
+        removed.append(path)
+        return True
 
     # -- moving -------------------------------------------------------------------------------------------
 
@@ -253,13 +356,14 @@ class FileManager:
         a copy, so that nobody who uploaded the original keeps a hold on it.
         Raises: SourceChanged where a file was written to while it was copied; it then stays.
         """
-        self._make_directories(new.tree, new.path.parts[:-1])
-        path = None if own else self._move_by_rename(old, new)
+        path = (
+            None if own else self._in_directories(new.tree, new.path.parts[:-1], lambda: self._move_by_rename(old, new))
+        )
         return self._move_by_copy(old, new, job, stop, own=own) if path is None else path
 
     def find(self, place: Place, sha256: str, original: os.stat_result, stop: StopToken) -> PurePosixPath | None:
         """Which of a path, `~2`, `~3`, … up to the first free name has the content of `original`, and is not it."""
-        for candidate in _candidates(place.path):
+        for candidate in candidates(place.path):
             status = self.status(place.tree, candidate)
             if status is None:
                 return None
@@ -282,7 +386,7 @@ class FileManager:
     def _move_by_rename(self, old: Place, new: Place) -> PurePosixPath | None:
         """None where the two places are on different mounts."""
         try:
-            path = self._rename_to_free(old, new)
+            path = self._in_directories(new.tree, new.path.parts[:-1], partial(self._rename_to_free, old, new))
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -336,7 +440,7 @@ class FileManager:
             self.remove_part(new.tree, part)
             self.sync_file(new.tree, found)
             return found
-        for candidate in _candidates(new.path):
+        for candidate in candidates(new.path):
             with suppress(FileExistsError):
                 self.publish(new.tree, part, candidate)
                 return candidate
@@ -349,9 +453,9 @@ class FileManager:
             self._removable(old.tree, old.path) as here,
             paths.parent(self.roots[new.tree], new.path) as there,
         ):
-            for candidate in _candidates(new.path):
+            for candidate in candidates(new.path):
                 with suppress(FileExistsError):
-                    _rename_no_replace(here, old.path.name, there, candidate.name)
+                    rename_no_replace(here, old.path.name, there, candidate.name)
                     return candidate
                 names = self._names_of_one_file(old, Place(new.tree, candidate))
                 if names > 1:  # a link-and-unlink that was cut short between the two
@@ -478,12 +582,24 @@ class FileManager:
 
     def _rename(self, tree: Tree, old: PurePosixPath, new: PurePosixPath) -> None:
         with environment_faults(old), self._removable(tree, old) as directory:
-            _rename_no_replace(directory, old.name, directory, new.name)
+            rename_no_replace(directory, old.name, directory, new.name)
 
     def _unlink(self, tree: Tree, path: PurePosixPath) -> None:
         with environment_faults(path), self._removable(tree, path) as directory:
             os.unlink(path.name, dir_fd=directory)
             sync(directory, path)
+
+    def _in_directories(self, tree: Tree, parts: tuple[str, ...], do: Callable[[], _T]) -> _T:
+        """Make directories, and do something there; both once more where one vanished between.
+
+        The cleaner removes an empty directory of a day, also one that was just made to be written to.
+        """
+        try:
+            self._make_directories(tree, parts)
+            return do()
+        except FileNotFoundError:
+            self._make_directories(tree, parts)
+            return do()
 
     def _make_directories(self, tree: Tree, parts: tuple[str, ...]) -> None:
         with environment_faults(PurePosixPath(*parts)):
@@ -515,7 +631,7 @@ def set_file_aside(path: Path, ending: str) -> Path:
     with environment_faults(path), paths.directory(path.parent) as directory:
         name = _rename_to_free(directory, path.name, f"{path.name}.{ending}")
         with suppress(FileNotFoundError):  # the journal belongs to the file, and goes by its name
-            _rename_no_replace(directory, f"{path.name}-journal", directory, f"{name}-journal")
+            rename_no_replace(directory, f"{path.name}-journal", directory, f"{name}-journal")
         sync(directory, path)
     return path.with_name(name)
 
@@ -526,7 +642,7 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
     Raises: FileExistsError where the name is taken; OSError, ResourceError where it can't be written.
     """
     _make_open(path.parent)
-    _write(path, content, mode, _rename_no_replace)
+    _write(path, content, mode, rename_no_replace)
 
 
 def replace_file(path: Path, content: bytes, mode: int) -> None:
@@ -601,12 +717,17 @@ def remove_file(path: Path) -> None:
 
 
 def _rename_to_free(directory: int, old: str, wanted: str) -> str:
-    for number in range(1, _TAKEN_LIMIT):
+    for number in range(1, TAKEN_LIMIT):
         name = wanted if number == 1 else f"{wanted}~{number}"
         with suppress(FileExistsError):
-            _rename_no_replace(directory, old, directory, name)
+            rename_no_replace(directory, old, directory, name)
             return name
     raise ResourceError(f"{wanted}: no name is free to set {old} aside")
+
+
+def _in_trash(tree: Tree, path: PurePosixPath) -> PurePosixPath:
+    """Where in the trash that goes which stands there in a tree."""
+    return path if tree is Tree.SOURCE else PurePosixPath(naming.RETIRED) / path
 
 
 def _finish_like(copy: int, status: os.stat_result) -> None:
@@ -629,42 +750,5 @@ def _nameless(directory: int) -> int | None:
 
 def _no_name_free(place: Place) -> ResourceError:
     return ResourceError(
-        f"{naming.printable(place.path)}: {_TAKEN_LIMIT} files of this name stand in the {place.tree} tree"
+        f"{naming.printable(place.path)}: {TAKEN_LIMIT} files of this name stand in the {place.tree} tree"
     )
-
-
-def _candidates(path: PurePosixPath) -> Iterator[PurePosixPath]:
-    yield path
-    for number in range(2, _TAKEN_LIMIT):
-        yield naming.numbered(path, number)
-
-
-def _load_renameat2() -> Callable[..., int] | None:
-    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if function is None:
-        return None
-    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    function.restype = ctypes.c_int
-    typed: Callable[..., int] = function
-    return typed
-
-
-_renameat2 = _load_renameat2()
-
-
-def _rename_no_replace(old_directory: int, old: str, new_directory: int, new: str) -> None:
-    """Rename without ever replacing: renameat2(2) with RENAME_NOREPLACE, else link(2) and unlink(2).
-
-    Raises: FileExistsError where the new name is taken; OSError with EXDEV across mounts.
-    """
-    if _renameat2 is not None:
-        arguments = (old_directory, os.fsencode(old), new_directory, os.fsencode(new), _RENAME_NOREPLACE)
-        if _renameat2(*arguments) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.ENOSYS, errno.EINVAL):
-            raise OSError(code, os.strerror(code), old, None, new)
-    os.link(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory, follow_symlinks=False)
-    # Before the old name goes: not every file system keeps the order of two directory changes.
-    sync(new_directory, new)
-    os.unlink(old, dir_fd=old_directory)

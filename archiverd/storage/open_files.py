@@ -24,8 +24,7 @@ _ENVIRONMENT = frozenset(
     }
 )  # fmt: skip
 
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def environment_faults(where: object) -> Iterator[None]:
             raise
         raise ResourceError(
             f"{naming.printable(str(where))}: {error.strerror}",
-            advice="Make room there" if error.errno in _NO_ROOM else "The work goes on when that is mended",
+            advice="Make room there" if error.errno in NO_ROOM else "The work goes on when that is mended",
         ) from error
 
 

@@ -43,7 +43,7 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 PROCESS = "archiverd/media/process.py"
 SIGNALS = "archiverd/service/graceful_exit.py"
 DETACH = "archiverd/service/detach.py"
-FILES = "archiverd/storage/file_manager.py"
+FILES = ("archiverd/storage/file_manager.py", "archiverd/storage/clearing.py", "archiverd/storage/renaming.py")
 CATALOG = "archiverd/storage/catalog.py"
 CATALOG_KIN = frozenset({"archiverd/storage/catalog_connection.py", "archiverd/storage/catalog_retention.py"})
 
@@ -204,15 +204,16 @@ def imports_are_written_out(source: Source) -> Iterator[Breach]:
             yield source.breach(node, f"import by a computed name: {node.id}")
 
 
-def only_in(home: str, what: str, modules: frozenset[str], kin: frozenset[str] = frozenset()) -> Rule:
-    """The rule that nothing under these dotted names is used in the package outside `home` and its kin."""
+def only_in(home: str | tuple[str, ...], what: str, modules: frozenset[str]) -> Rule:
+    """The rule that nothing under these dotted names is used in the package outside `home`."""
+    homes = (home,) if isinstance(home, str) else home
 
     def rule(source: Source) -> Iterator[Breach]:
-        if not source.in_package or source.path in kin | {home}:
+        if not source.in_package or source.path in homes:
             return
         for node, name in used(source):
             if is_under(name, modules):
-                yield source.breach(node, f"{what} only in {home}: {name}")
+                yield source.breach(node, f"{what} only in {' and '.join(homes)}: {name}")
 
     return rule
 
@@ -257,17 +258,17 @@ _NO_PATHS = frozenset({"copy.replace", "dataclasses.replace", "os", "pathlib", "
 def moves_files_in_one_place(source: Source) -> Iterator[Breach]:
     """Renames, links and unlinks, in whatever clothes: functions, methods of Path, calls into the C library."""
     yield from moves_by_function(source)
-    if not source.in_package or source.path == FILES:
+    if not source.in_package or source.path in FILES:
         return
     names = bindings(source)
     called = {id(node.func): node for node in ast.walk(source.tree) if isinstance(node, ast.Call)}
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Constant) and node.value in _C_NAMES:
-            yield source.breach(node, f"files are moved and removed only in {FILES}: {node.value!r}")
+            yield source.breach(node, f"files are moved and removed only in {' and '.join(FILES)}: {node.value!r}")
         if not isinstance(node, ast.Attribute) or is_under(full_name(node, names), _NO_PATHS):
             continue
         if moves(node, called.get(id(node))):
-            yield source.breach(node, f"files are moved and removed only in {FILES}: .{node.attr}")
+            yield source.breach(node, f"files are moved and removed only in {' and '.join(FILES)}: .{node.attr}")
 
 
 def moves(node: ast.Attribute, call: ast.Call | None) -> bool:
@@ -512,8 +513,10 @@ GOOD: tuple[tuple[Rule, str, str], ...] = (
     (handles_signals_in_one_place, SIGNALS, "import signal\nsignal.signal(signal.SIGTERM, handler)"),
     (handles_signals_in_one_place, PROCESS, "import signal\nterm = signal.SIGTERM"),
     (speaks_sql_in_one_place, CATALOG, "import sqlite3"),
-    (speaks_sql_in_one_place, "archiverd/storage/catalog_connection.py", "import sqlite3"),
-    (moves_files_in_one_place, FILES, "import os\nos.rename(a, b)\npath.unlink()\nlibrary.renameat2()"),
+    *(
+        (moves_files_in_one_place, path, "import os\nos.rename(a, b)\npath.unlink()\nlibrary.renameat2()")
+        for path in FILES
+    ),
     (moves_files_in_one_place, TEST, "path.unlink()"),
     (moves_files_in_one_place, STORAGE, "text.replace('a', 'b')"),
     (moves_files_in_one_place, STORAGE, "text.replace('a', 'b', 1)"),
