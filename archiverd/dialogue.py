@@ -14,10 +14,18 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from archiverd.config import DEFAULT_FILE, file_line, load
+from archiverd.config import DEFAULT_FILE, file_line, load, written
 from archiverd.errors import ConfigError, Problem, StartupError, UsageError
 from archiverd.policy import setup
-from archiverd.policy.machine import FileSystem, Survey, Uploads, bytes_per_day, forecasts, places_for_files
+from archiverd.policy.machine import (
+    FileSystem,
+    Survey,
+    Uploads,
+    bytes_per_day,
+    file_system_of,
+    forecasts,
+    places_for_files,
+)
 from archiverd.policy.naming import printable
 from archiverd.policy.setup import Answer, Key, Question
 from archiverd.reports import size_text
@@ -85,6 +93,8 @@ def answers(seen: Survey, given: PurePosixPath | None, choose: Choose) -> dict[K
     dialogue.put(setup.where_archives_go(dialogue.seen, dialogue.path(Key.DIRECTORY)), _disk_lines(seen.file_systems))
     if dialogue.put(setup.what_becomes_of_originals(), dialogue.forecast_lines()) == setup.TRASH:
         dialogue.put(setup.where_the_trash_is(dialogue.path(Key.DIRECTORY)))
+        dialogue.put(dialogue.how_long_in_the_trash())
+    dialogue.put(setup.what_gives_way())
     dialogue.put(setup.who_may_read(), [f"Your groups: {', '.join(seen.groups)}."] if seen.groups else [])
     click.echo(f"\nWhat encodes?\n  {setup.hardware_in_words(seen.nodes)}\n")
     return dialogue.answers
@@ -118,14 +128,20 @@ class _Dialogue:
     def forecast_lines(self) -> list[str]:
         """How long the disks last for each answer, where there are clips to reckon from."""
         directory, output = self.path(Key.DIRECTORY), self.path(Key.OUTPUT)
-        day_bytes = bytes_per_day(self._look_at(directory).days, self.seen.seen_on)
-        lines = ["When the disk is full archiverd stops and says so; this version never makes room by itself."]
+        lines: list[str] = []
         for choice, trash in ((setup.TRASH, directory), (setup.DELETE, None)):
-            lasting = forecasts(self.seen.file_systems, day_bytes or 0, output, trash)
+            lasting = forecasts(self.seen.file_systems, self._day_bytes() or 0, output, trash)
             lines += [
                 f"{choice}: {lasts.file_system.mount_point} lasts for {lasts.days} days or more." for lasts in lasting
             ]
         return lines
+
+    def how_long_in_the_trash(self) -> Question:
+        disk = file_system_of(self.seen.file_systems, self.path(Key.TRASH_ROOT))
+        return setup.how_long_in_the_trash(None if disk is None else disk.free, self._day_bytes())
+
+    def _day_bytes(self) -> int | None:
+        return bytes_per_day(self._look_at(self.path(Key.DIRECTORY)).days, self.seen.seen_on)
 
     def _look_at(self, path: PurePosixPath) -> Uploads:
         """What stands in a directory of uploads, by what was seen or a look of its own."""
@@ -148,7 +164,9 @@ class _Dialogue:
             config = load(None, {**before, key: typed}, default_file=_NO_FILE).config
         except ConfigError as error:
             raise UsageError("; ".join(_said(problem, key) for problem in error.problems)) from error
-        return typed if key is Key.GROUP else self._accepted_path(key, typed, getattr(config, key))
+        if key in _PATHS:
+            return self._accepted_path(key, typed, getattr(config, key))
+        return typed if key is Key.GROUP else str(written(config, key))
 
     def _accepted_path(self, key: Key, typed: str, resolved: Path) -> str:
         """The path as it was typed, where that stays true wherever archiverd runs; else resolved."""

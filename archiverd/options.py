@@ -45,9 +45,7 @@ trees = _stacked(
 
 work = _stacked(
     click.option("--dry-run", is_flag=True, default=None, help="Print the plan and change nothing."),
-    click.option(
-        "--cleanup", is_flag=True, default=None, help="Remove what is too old or too much, when the work is done."
-    ),
+    click.option("--cleanup", is_flag=True, default=None, help="Remove what is too old or too much at the end."),
     click.option("--clean-output", is_flag=True, default=None, help="Have age and size be for the archive tree too."),
     click.option("--delete", is_flag=True, default=None, help="Delete sources instead of moving them to the trash."),
     click.option("--no-confirm", is_flag=True, default=None, help="Do not ask."),

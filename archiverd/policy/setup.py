@@ -16,6 +16,9 @@ from archiverd.policy.naming import printable
 TRASH = "trash"
 DELETE = "delete"
 NO_GROUP = "none"
+STOP = "stop"
+
+_MONTH = 30  # days: for how long things stay in the trash by default
 
 _OTHER_MAKES = (
     " Only Reolink's layout was looked for: other makes are a matter of `names` (docs/guide/cameras.md), "
@@ -31,6 +34,8 @@ class Key(StrEnum):
     OUTPUT = "output"
     DELETE = "delete"
     TRASH_ROOT = "trash_root"
+    AGE = "age"
+    WHEN_FULL = "when_full"
     GROUP = "group"
 
 
@@ -116,7 +121,7 @@ def what_becomes_of_originals() -> Question:
         Key.DELETE,
         "What becomes of a clip once its archive is proven: trash, or delete?",
         TRASH,
-        "From the trash a clip can be taken back; its space is free only when the trash is emptied.",
+        "From the trash a clip can be taken back, for as long as it stays there.",
     )
 
 
@@ -124,6 +129,27 @@ def where_the_trash_is(directory: PurePosixPath) -> Question:
     """On the disk of the uploads, where moving there is a rename."""
     why = "On the same disk as the uploads, so that clips are renamed there and not copied."
     return Question(Key.TRASH_ROOT, "Where is the trash?", str(directory / ".deleted"), why)
+
+
+def how_long_in_the_trash(free: int | None, day_bytes: int | None) -> Question:
+    """A month, or as many days as fill half of what is free on its disk. None: not known."""
+    asks = "For how long does a clip stay in the trash?"
+    fits = _MONTH if free is None or not day_bytes else free // (2 * day_bytes)
+    if fits >= _MONTH:
+        return Question(Key.AGE, asks, f"{_MONTH} days", "Then it goes for good: its archive stays.")
+    days = max(1, fits)
+    why = "Then it goes for good: its archive stays. More than that would take over half of what is free on that disk."
+    return Question(Key.AGE, asks, f"{days} day{'' if days == 1 else 's'}", why)
+
+
+def what_gives_way() -> Question:
+    """No archive goes by a guess."""
+    return Question(
+        Key.WHEN_FULL,
+        "What gives way when the disk is full and the trash is empty: stop, or oldest?",
+        STOP,
+        "stop: no archive goes; the work stops, and says so. oldest: the oldest archives make room for the new.",
+    )
 
 
 def who_may_read() -> Question:
@@ -201,6 +227,8 @@ def settings(answers: Answers) -> list[Setting]:
         Key.OUTPUT: str(directory / "archived"),
         Key.DELETE: TRASH,
         Key.TRASH_ROOT: str(directory / ".deleted"),
+        Key.AGE: f"{_MONTH} days",
+        Key.WHEN_FULL: STOP,
         Key.GROUP: NO_GROUP,
     }
     return [_setting(key, answers[key], answers[key].value == defaults[key]) for key in Key if key in answers]

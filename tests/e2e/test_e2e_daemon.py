@@ -99,7 +99,8 @@ def test_killed_daemon_loses_nothing(rig: Rig) -> None:
 
 def test_reload_takes_effect_without_a_restart(rig: Rig) -> None:
     with serving(rig) as daemon:
-        rig.config_file.write_text(rig.config_file.read_text() + 'codec = "h264"\nlog_level = "debug"\n')
+        more = 'codec = "h264"\nlog_level = "debug"\n[[retention]]\nage = "900 days"\n'
+        rig.config_file.write_text(rig.config_file.read_text() + more)
         daemon.signal(signal.SIGHUP)
         daemon.tells("READY=1", times=2)
         upload = rig.upload("a")
@@ -109,6 +110,7 @@ def test_reload_takes_effect_without_a_restart(rig: Rig) -> None:
         assert receipt is not None
         assert "x264" in receipt.encoder
         daemon.says('codec: "hevc" -> "h264"')
+        daemon.says('retention: [] -> [{tree = "archive", cameras = ["*"], age = "900 days"}]')
     reloading = next(message for message in daemon.messages if message.startswith("RELOADING=1\nMONOTONIC_USEC="))
     assert daemon.messages.index(reloading) < len(daemon.messages) - daemon.messages[::-1].index("READY=1")
 

@@ -69,7 +69,7 @@ def found(machine: Machine) -> dict[Key, str]:
 
 def test_every_answer_that_is_found_is_taken_by_return(machine: Machine) -> None:
     where = machine.uploads("srv/ftp/cams", 1, 2)
-    chosen, _ = asked(machine, "\n" * 5)
+    chosen, _ = asked(machine, "\n" * 7)
     assert (
         chosen
         == found(machine)
@@ -78,6 +78,8 @@ def test_every_answer_that_is_found_is_taken_by_return(machine: Machine) -> None
             Key.OUTPUT: str(where / "archived"),
             Key.DELETE: "trash",
             Key.TRASH_ROOT: str(where / ".deleted"),
+            Key.AGE: "30 days",
+            Key.WHEN_FULL: "stop",
             Key.GROUP: "none",
         }
     )
@@ -90,8 +92,8 @@ def test_what_was_seen_is_shown_before_it_is_asked_about(machine: Machine) -> No
     machine.node("renderD128", "0x8086")
     where = machine.uploads("mnt/disk/cams", 1, 2, 3, size=2**29)
     machine.uploads("srv/old", 900)
-    _, shown = asked(machine, "\n" * 5)
-    upload, archive, original, trash, group, hardware = re.split(r"\n(?=\w[^\n]*\?\n)", shown.lstrip("\n"))
+    _, shown = asked(machine, "\n" * 7)
+    upload, archive, original, trash, age, full, group, hardware = re.split(r"\n(?=\w[^\n]*\?\n)", shown.lstrip("\n"))
     assert f"{where}: Clips of 1 camera were found, " in upload
     assert " About 1.0 GiB a day." in upload
     assert f"{machine.path('srv/old')}: Clips of 1 camera were found, " in upload
@@ -100,15 +102,16 @@ def test_what_was_seen_is_shown_before_it_is_asked_about(machine: Machine) -> No
     assert re.search(r"nas  nfs4, size not known; lies behind another machine", archive)
     assert re.search(rf"trash: {machine.path('mnt/disk')} lasts for [0-9]+ days or more\.", original)
     assert re.search(rf"delete: {machine.path('mnt/disk')} lasts for [0-9]+ days or more\.", original)
-    assert "archiverd stops and says so" in original
     assert "renamed there and not copied" in trash
+    assert "its archive stays" in age
+    assert "the work stops, and says so" in full
     assert "Your groups: " in group
     assert "Seen: /dev/dri/renderD128 (Intel, open to this user). `archiverd probe` tells what works." in hardware
 
 
 def test_nothing_to_reckon_from_shows_no_days(machine: Machine) -> None:
     machine.path("camera").mkdir()
-    assert "lasts for" not in asked(machine, "\n" * 5)[1]
+    assert "lasts for" not in asked(machine, "\n" * 7)[1]
 
 
 def test_other_answers_are_taken_as_typed(machine: Machine) -> None:
@@ -116,19 +119,19 @@ def test_other_answers_are_taken_as_typed(machine: Machine) -> None:
     disk = machine.mount("mnt/disk", "ext4")
     other = machine.uploads("mnt/disk/other", 9)
     (disk / "bin").mkdir()
-    chosen, shown = asked(machine, f"{other}/\n{disk}/archive\ntrash\n {disk}/bin \nroot\n")
+    chosen, shown = asked(machine, f"{other}/\n{disk}/archive\ntrash\n {disk}/bin \n14\noldest\nroot\n")
     assert chosen == {
         Key.DIRECTORY: str(other), Key.OUTPUT: f"{disk}/archive", Key.DELETE: "trash",
-        Key.TRASH_ROOT: f"{disk}/bin", Key.GROUP: "root",
+        Key.TRASH_ROOT: f"{disk}/bin", Key.AGE: "14 days", Key.WHEN_FULL: "oldest", Key.GROUP: "root",
     }  # fmt: skip
     assert "Error" not in shown
 
 
 def test_deleting_asks_for_no_trash(machine: Machine) -> None:
     machine.uploads("srv/cams", 1)
-    chosen, shown = asked(machine, "\n\ndelete\n\n")
-    assert (chosen[Key.DELETE], Key.TRASH_ROOT in chosen) == ("delete", False)
-    assert "Where is the trash?" not in shown
+    chosen, shown = asked(machine, "\n\ndelete\n\n\n")
+    assert (chosen[Key.DELETE], {Key.TRASH_ROOT, Key.AGE} & chosen.keys()) == ("delete", set())
+    assert "the trash?" not in shown
 
 
 def test_link_that_is_typed_stays_one(machine: Machine) -> None:
@@ -136,28 +139,30 @@ def test_link_that_is_typed_stays_one(machine: Machine) -> None:
     where = machine.uploads("srv/cams", 1)
     link = machine.path("link")
     link.symlink_to(where)
-    assert asked(machine, f"{link}\n\n\n\n\n")[0][Key.DIRECTORY] == str(link)
+    assert asked(machine, f"{link}" + "\n" * 7)[0][Key.DIRECTORY] == str(link)
 
 
 def test_relative_answer_is_made_absolute(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     where = machine.uploads("srv/cams", 1)
     monkeypatch.chdir(where)
-    assert asked(machine, "../cams\n\n\n\n\n")[0][Key.DIRECTORY] == str(where)
+    assert asked(machine, "../cams" + "\n" * 7)[0][Key.DIRECTORY] == str(where)
 
 
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("/nowhere\n{where}\n\n\n\n\n", "/nowhere: there is no such directory"),
-        ("{where}/2026-file\n{where}\n\n\n\n\n", "there is no such directory"),
-        ("a\0b\n{where}\n\n\n\n\n", "cannot be resolved"),
-        ("\n{where}\n\n\n\n\n", "directory and output are the same directory"),
-        ("\n{where}/2026\n\n\n\n\n", "lies where the footage of a year lies"),
-        ("\n/nowhere/deep/archive\n\n\n\n\n", "can't be made, for /nowhere/deep is not there"),
-        ("\n/dev/null\n\n\n\n\n", "/dev/null: there is no such directory"),
-        ("\n\nyes\n\n\n\n", "write trash or delete"),
-        ("\n\n\n{where}/archived/x\n\n\n", "neither may hold the other"),
-        ("\n\n\n\nno such group\n\n", "group"),
+        ("/nowhere\n{where}\n\n\n\n\n\n\n", "/nowhere: there is no such directory"),
+        ("{where}/2026-file\n{where}\n\n\n\n\n\n\n", "there is no such directory"),
+        ("a\0b\n{where}\n\n\n\n\n\n\n", "cannot be resolved"),
+        ("\n{where}\n\n\n\n\n\n\n", "directory and output are the same directory"),
+        ("\n{where}/2026\n\n\n\n\n\n\n", "lies where the footage of a year lies"),
+        ("\n/nowhere/deep/archive\n\n\n\n\n\n\n", "can't be made, for /nowhere/deep is not there"),
+        ("\n/dev/null\n\n\n\n\n\n\n", "/dev/null: there is no such directory"),
+        ("\n\nyes\n\n\n\n\n\n", "write trash or delete"),
+        ("\n\n\n{where}/archived/x\n\n\n\n\n", "neither may hold the other"),
+        ("\n\n\n\nsoon\n\n\n\n", '"soon" is not a duration'),
+        ("\n\n\n\n\nnewest\n\n\n", "must be stop or oldest"),
+        ("\n\n\n\n\n\nno such group\n\n", "group"),
     ],
 )
 def test_wrong_answer_is_told_and_asked_again(machine: Machine, typed: str, told: str) -> None:
@@ -168,7 +173,7 @@ def test_wrong_answer_is_told_and_asked_again(machine: Machine, typed: str, told
     assert chosen == found(machine)
 
 
-@pytest.mark.parametrize("answered", range(5))
+@pytest.mark.parametrize("answered", range(7))
 def test_end_of_input_comes_to_nothing(machine: Machine, answered: int) -> None:
     machine.uploads("srv/cams", 1)
     with pytest.raises(click.Abort):
@@ -177,7 +182,7 @@ def test_end_of_input_comes_to_nothing(machine: Machine, answered: int) -> None:
 
 def test_nothing_found_is_asked_until_there_is_an_answer(machine: Machine) -> None:
     where = machine.uploads("opt/cams", 1)
-    chosen, shown = asked(machine, f"\n\n{where}\n\n\n\n\n")
+    chosen, shown = asked(machine, f"\n\n{where}" + "\n" * 7)
     assert "No clips below YYYY/MM/DD were found on the disks of this machine." in shown
     assert chosen[Key.DIRECTORY] == str(where)
 
@@ -190,7 +195,7 @@ def test_nothing_found_can_not_be_taken(machine: Machine) -> None:
 def test_given_directory_is_not_asked_for(machine: Machine) -> None:
     machine.uploads("srv/cams", 1)
     given = machine.uploads("opt/cams", 1)
-    chosen, shown = asked(machine, "\n" * 4, given)
+    chosen, shown = asked(machine, "\n" * 6, given)
     assert chosen[Key.DIRECTORY] == str(given)
     assert f"directory: {given}" in shown
 
@@ -202,12 +207,12 @@ def test_given_directory_is_not_asked_for(machine: Machine) -> None:
 def test_limits_of_a_chosen_disk_are_told(machine: Machine, kind: str, told: str) -> None:
     machine.uploads("srv/cams", 1)
     disk = machine.mount("mnt/disk", kind)
-    assert told.format(disk=disk) in asked(machine, f"\n{disk}/archived\n\n\n\n")[1]
+    assert told.format(disk=disk) in asked(machine, f"\n{disk}/archived" + "\n" * 6)[1]
 
 
 def test_names_are_shown_without_what_a_terminal_would_obey(machine: Machine) -> None:
     machine.uploads("srv/ca\x1b[2Jms", 1)
-    _, shown = asked(machine, "\n" * 5)
+    _, shown = asked(machine, "\n" * 7)
     assert "\x1b" not in shown
     assert r"srv/ca\x1b[2Jms" in shown
 
@@ -238,10 +243,13 @@ def test_file_puts_in_force_only_what_differs_from_the_defaults(machine: Machine
 def test_file_holds_each_answer_with_its_reason(machine: Machine) -> None:
     where = machine.uploads('srv/c"a\\m\ts', 1)
     disk = machine.mount("mnt/disk")
-    text = text_for(machine, output=f"{disk}/archive", delete="delete", group="root")
-    assert in_force(text) == {"directory": str(where), "output": f"{disk}/archive", "delete": True, "group": "root"}
+    text = text_for(machine, output=f"{disk}/archive", delete="delete", age="9 days", when_full="oldest", group="root")
+    assert in_force(text) == {
+        "directory": str(where), "output": f"{disk}/archive", "delete": True, "age": "9 days", "when_full": "oldest",
+        "group": "root",
+    }  # fmt: skip
     keys = [line.partition(" = ")[0] for line, _ in explained(text)]
-    assert keys == ["directory", "output", "delete", "trash_root", "group", "hardware"]
+    assert keys == ["directory", "output", "delete", "trash_root", "age", "when_full", "group", "hardware"]
     assert all(len(why) > 10 for _, why in explained(text))
 
 
@@ -422,11 +430,17 @@ def test_person_answers_and_gets_a_file_that_loads(cams: Path, tmp_path: Path) -
         screen.type("\n")
         screen.shows(last_line_is(f"trash_root [{cams}/.deleted]:"))
         screen.type("\n")
+        screen.shows(last_line_is("age [30 days]:"))
+        screen.type("2 weeks\n")
+        screen.shows(last_line_is("when_full [stop]:"))
+        screen.type("oldest\n")
         screen.shows(last_line_is("group [none]:"))
         assert not target.exists()
         screen.type("\n")
         assert process.wait(20) == 0
-    assert in_force(target.read_text()) == {"directory": str(cams), "output": f"{disk}/archive"}
+    assert in_force(target.read_text()) == {
+        "directory": str(cams), "output": f"{disk}/archive", "age": "14 days", "when_full": "oldest"
+    }  # fmt: skip
     reasons = dict(explained(target.read_text()))
     assert reasons[f'output = "{disk}/archive"'] == "The answer to: Where do the archives go?"
     assert screen.screen[-2:] == [
@@ -447,7 +461,7 @@ def test_answer_that_is_not_utf8_is_told_and_asked_again(cams: Path, tmp_path: P
 @pytest.mark.parametrize("key", ["\x03", "\x04"], ids=["Ctrl-C", "Ctrl-D"])
 @pytest.mark.parametrize("answered", [0, 3])
 def test_person_who_turns_away_leaves_nothing(cams: Path, tmp_path: Path, key: str, answered: int) -> None:
-    prompts = [f"output [{cams}/archived]:", "delete [trash]:", f"trash_root [{cams}/.deleted]:", "group [none]:"]
+    prompts = [f"output [{cams}/archived]:", "delete [trash]:", f"trash_root [{cams}/.deleted]:", "age [30 days]:"]
     with at_terminal(cams, "--file", tmp_path / "new" / "archiverd.toml") as (screen, process):
         for prompt in prompts[:answered]:
             screen.shows(last_line_is(prompt))
@@ -464,7 +478,7 @@ def test_questions_leave_the_output_to_the_file(cams: Path, tmp_path: Path) -> N
     target = tmp_path / "archiverd.toml"
     command = (*ARCHIVERD, "config", "init", cams, "--dry-run")
     with terminal(200) as screen, target.open("wb") as output:
-        screen.type("\n" * 4)
+        screen.type("\n" * 6)
         done = subprocess.run(command, stdin=screen.stream, stdout=output, stderr=screen.stream, env=environment())
         until(lambda: "group [none]:" in screen.output)
     assert done.returncode == 0

@@ -16,8 +16,10 @@ from archiverd.policy.setup import (
     doubts,
     fault,
     hardware_in_words,
+    how_long_in_the_trash,
     settings,
     what_becomes_of_originals,
+    what_gives_way,
     where_archives_go,
     where_cameras_upload,
     where_the_trash_is,
@@ -109,12 +111,28 @@ def test_archives_are_suggested_beside_the_uploads_unless_that_disk_is_unfit(
 
 
 def test_what_is_suggested_beside_can_all_be_taken_back() -> None:
-    suggested = [what_becomes_of_originals(), where_the_trash_is(CAMERA), who_may_read()]
+    suggested = [what_becomes_of_originals(), where_the_trash_is(CAMERA), what_gives_way(), who_may_read()]
     assert [(question.key, question.suggestion) for question in suggested] == [
         (Key.DELETE, "trash"),
         (Key.TRASH_ROOT, "/camera/.deleted"),
+        (Key.WHEN_FULL, "stop"),
         (Key.GROUP, "none"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("free", "day_bytes", "days"),
+    [
+        (None, None, "30 days"), (None, 1, "30 days"), (10**12, None, "30 days"), (10**12, 0, "30 days"),
+        (60, 1, "30 days"), (59, 1, "29 days"), (3, 1, "1 day"), (0, 1, "1 day"),
+    ],
+)  # fmt: skip
+def test_trash_is_suggested_to_keep_no_more_than_half_of_its_disk_takes(
+    free: int | None, day_bytes: int | None, days: str
+) -> None:
+    question = how_long_in_the_trash(free, day_bytes)
+    assert (question.key, question.suggestion) == (Key.AGE, days)
+    assert ("half of what is free" in question.why) is (days != "30 days")
 
 
 # --- answers -------------------------------------------------------------------------------------------------
@@ -178,23 +196,29 @@ def test_doubts_of_an_answer_are_told(key: Key, value: str, words: list[str]) ->
 
 def test_settings_mark_what_only_says_the_default() -> None:
     given = answered(
-        directory="/camera", output="/camera/archived", delete="trash", trash_root="/camera/.deleted", group="none"
-    )
+        directory="/camera", output="/camera/archived", delete="trash", trash_root="/camera/.deleted",
+        age="30 days", when_full="stop", group="none",
+    )  # fmt: skip
     assert settings(given) == [
         Setting(Key.DIRECTORY, "/camera", "why directory", True),
         Setting(Key.OUTPUT, "/camera/archived", "why output", True),
         Setting(Key.DELETE, False, "why delete", True),
         Setting(Key.TRASH_ROOT, "/camera/.deleted", "why trash_root", True),
+        Setting(Key.AGE, "30 days", "why age", True),
+        Setting(Key.WHEN_FULL, "stop", "why when_full", True),
         Setting(Key.GROUP, "none", "why group", True),
     ]
 
 
 def test_settings_put_in_force_what_differs_and_leave_out_what_was_not_asked() -> None:
-    given = answered(directory="/srv/cams", output="/camera/archived", delete="delete", group="video")
+    given = answered(
+        directory="/srv/cams", output="/camera/archived", delete="delete", when_full="oldest", group="video"
+    )
     assert [(setting.key, setting.value, setting.is_default) for setting in settings(given)] == [
         (Key.DIRECTORY, "/srv/cams", False),
         (Key.OUTPUT, "/camera/archived", False),  # the default of another directory
         (Key.DELETE, True, False),
+        (Key.WHEN_FULL, "oldest", False),
         (Key.GROUP, "video", False),
     ]
 
