@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from archiverd.reports.cleanup import plan_json as cleanup_json
+from archiverd.reports.cleanup import plan_lines as cleanup_lines
+from archiverd.reports.cleanup import plan_table as cleanup_table
+from archiverd.reports.cleanup import removal_lines
 from archiverd.reports.probes import equipment_lines, probe_json, probe_lines, probe_table
 from archiverd.reports.proof import check_json, check_lines
 from archiverd.reports.recordings import list_table, recording_json, status_json, status_lines, unknown_lines, why_lines
@@ -20,6 +24,9 @@ __all__ = [
     "JsonObject",
     "check_json",
     "check_lines",
+    "cleanup_json",
+    "cleanup_lines",
+    "cleanup_table",
     "discovery_json",
     "discovery_lines",
     "discovery_table",
@@ -35,6 +42,7 @@ __all__ = [
     "probe_lines",
     "probe_table",
     "recording_json",
+    "removal_lines",
     "share_text",
     "size_text",
     "span_text",

@@ -33,6 +33,11 @@ def time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
+def date_text(seconds: float) -> str:
+    """The day of a moment, in local time."""
+    return datetime.fromtimestamp(seconds).date().isoformat()
+
+
 def span_text(seconds: float) -> str:
     """A duration, to the second."""
     minutes, rest = divmod(round(seconds), 60)
@@ -63,7 +68,7 @@ def table_of(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(
-            column, justify="right" if column in ("size", "archive", "snapshots") else "left", overflow="fold"
+            column, justify="right" if column in ("files", "size", "archive", "snapshots") else "left", overflow="fold"
         )
     return table
 

@@ -125,7 +125,7 @@ sizes = st.sampled_from([0, 1, BLOCK, BLOCK + 1, 3 * BLOCK, 10 * BLOCK, 40 * BLO
 
 Marks = Mapping[str, Any]  # Any: a text or whether
 MARKS: tuple[Marks, ...] = (
-    {}, {}, {}, {"keep": KEPT}, {"only_copy": True}, {"due": ORPHAN}, {"due": ORPHAN, "only_copy": True, "keep": "waits"}
+    {}, {}, {}, {"keep": KEPT}, {"only_copy": True}, {"due": ORPHAN}, {"due": ORPHAN, "only_copy": True, "keep": "no"}
 )  # fmt: skip
 marks: st.SearchStrategy[Marks] = st.sampled_from(MARKS)
 kinds = st.tuples(ages, sizes, st.sampled_from(CAMERAS), st.sampled_from(Tree), marks)
