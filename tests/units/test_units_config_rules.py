@@ -205,6 +205,30 @@ def test_wrong_rules_hide_no_other_finding(write: Write) -> None:
     assert [place for place, _ in told(file)] == ["retention[1].age", "output"]
 
 
+words = st.text(max_size=9) | st.sampled_from(
+    ["1 day", "9 days", "none", "1GB", "-1s", "archive", "trash", "\udcff", "*"]
+)
+settings_of_rules = st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | words | st.lists(words)
+tables = st.dictionaries(st.sampled_from(RULE_KEYS) | words, settings_of_rules) | settings_of_rules
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=st.lists(tables, max_size=4) | tables)
+def test_any_rules_load_or_are_told_by_their_places(value: object) -> None:
+    told: tuple[Problem, ...] = ()
+    lines: list[str] = []
+    try:
+        loaded = load(None, {"retention": value}, default_file=Path("/nonexistent"))
+        lines = [*rule_lines(loaded.config), *map(str, doubts(loaded))]
+    except ConfigError as error:
+        told = error.problems
+    assert all(re.match(r"retention(\[[0-9]+\]|\Z)", problem.key) for problem in told)
+    assert "Input should" not in "".join(problem.message for problem in told)
+    assert bool(lines) is not bool(told)
+    for line in (*lines, *map(str, told)):
+        line.encode("utf-8")
+
+
 # --- what can never count ------------------------------------------------------------------------------------
 
 
@@ -222,6 +246,7 @@ FIRST = [("retention[2].age", "retention[1]")]
         (('cameras = "front*"\nage = "9 days"', 'cameras = "front-?"\nage = "1 day"'), FIRST),
         (('cameras = "front?"\nage = "9 days"', 'cameras = "front1"\nage = "1 day"'), FIRST),
         (('cameras = "front?"\nage = "9 days"', 'cameras = "front*"\nage = "1 day"'), []),
+        (('cameras = "*a*"\nage = "9 days"', 'cameras = "[ab]x"\nage = "1 day"'), []),
         (('cameras = "a"\nage = "9 days"', 'cameras = ["a", "b"]\nage = "1 day"'), []),
         (
             ('cameras = "b*"\nage = "9 days"', 'cameras = "a"\nage = "9 days"', 'cameras = ["a", "b1"]\nage = "1 day"'),
