@@ -11,7 +11,7 @@ from archiverd.errors import TranscodeFailed, VerificationFailed
 from archiverd.media.probe import probe
 from archiverd.media.source import Source
 from archiverd.policy import naming
-from archiverd.policy.model import ArchiveKind, ClipName, Fingerprint, Receipt, Recording, Tree
+from archiverd.policy.model import ArchiveKind, ClipName, Fingerprint, Place, Receipt, Recording, Trashed, Tree
 from archiverd.policy.told import TAG, parse_told
 from archiverd.policy.verdict import agrees
 from archiverd.workbench import Workbench
@@ -119,5 +119,11 @@ class StandingArchives:
 
     def retire(self, recording: Recording, old: PurePosixPath) -> None:
         """Move an archive that was made anew to the trash. One rename: no death leaves it between two names."""
+        status = self._bench.files.status(Tree.ARCHIVE, old)
         place = self._bench.files.trash(Tree.ARCHIVE, old, old, recording.job, self._bench.stop)
+        now = self._bench.clock()
+        if status is not None:
+            camera, reason = recording.name.camera, "another archive was made in its place, as asked"
+            one = Trashed(place, Fingerprint.of(status), camera, Place(Tree.ARCHIVE, old), reason, now, recording.id)
+            self._bench.catalog.trashed(one, now)
         log.info("%s: replaced; the old archive is in the trash as %s", naming.printable(old), naming.printable(place))

@@ -31,7 +31,7 @@ from archiverd.policy.checking import (
     judge_source_root,
     judge_unknown,
 )
-from archiverd.policy.model import Discovery, FoundRecording, Place, Recording, State, Tree
+from archiverd.policy.model import Discovery, FoundRecording, Place, Receipt, Recording, State, Tree
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
 from archiverd.policy.told import Told, parse_told
@@ -41,7 +41,9 @@ from archiverd.storage.file_manager import FileManager
 from archiverd.storage.roots import read_marker
 from archiverd.workbench import FilesDisplay, MakeDisplay
 
-_PROMISING = (State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.DONE, State.GONE)  # states something stands of
+# States something stands of: of the last two only in the trash.
+_PROMISING = (State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.DONE, State.GONE, State.REMOVED)
+_OVER = (State.GONE, State.REMOVED)  # nothing stands for them in the archive
 
 
 class Checker:
@@ -74,10 +76,10 @@ class Checker:
                 findings.append(Finding(Severity.BROKEN, "I6", error.message, tree, advice=error.advice))
                 absent.add(tree)
         rows = [] if self._catalog is None else self._catalog.recordings(_PROMISING)
-        findings += judge_shared(rows)
+        findings += judge_shared(row for row in rows if row.state not in _OVER)
         findings += self._check_unseen(found)
         findings += self._check_leftovers(found)
-        archives = {row.archive for row in rows if row.archive is not None and row.state is not State.GONE}
+        archives = {row.archive for row in rows if row.archive is not None and row.state not in _OVER}
         if Tree.ARCHIVE in absent:
             findings.append(judge_absent(Tree.ARCHIVE, len(archives)))
         sizes = {r.clip.path: r.clip.fingerprint.size for r in _in(found, Tree.ARCHIVE)}
@@ -153,7 +155,7 @@ class Checker:
     def _unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery]) -> list[tuple[Tree, PurePosixPath]]:
         """The clips in archive and trash that no row speaks of."""
         known = {
-            Tree.ARCHIVE: {row.archive for row in rows if row.state is not State.GONE},
+            Tree.ARCHIVE: {row.archive for row in rows if row.state not in _OVER},
             Tree.TRASH: {place for row in rows for place in _places_in_trash(row)},
         }
         return [
@@ -185,13 +187,16 @@ class Checker:
     def _is_known_by_now(self, tree: Tree, path: PurePosixPath) -> bool:
         """Whether a run has entered it since the rows were read."""
         rows = [] if self._catalog is None else self._catalog.at_path(path)
-        return any(path == row.archive if tree is Tree.ARCHIVE else path in _places_in_trash(row) for row in rows)
+        if tree is Tree.ARCHIVE:
+            return any(path == row.archive and row.state not in _OVER for row in rows)
+        entered = self._catalog is not None and self._catalog.trash_at(path) is not None
+        return entered or any(path in _places_in_trash(row) for row in rows)
 
     # -- recordings ---------------------------------------------------------------------------------------
 
     def _check_recordings(self, rows: Sequence[Recording], look: _Look, absent: Set[Tree | None]) -> Iterator[Finding]:
         """Hold each row against what stands. Of what should stand in a tree that is absent nothing is said."""
-        owned = {row.disposed_to for row in rows if row.state in (State.ARCHIVED, State.DONE)}
+        owned = {row.disposed_to for row in rows if row.state in (State.ARCHIVED, State.DONE, State.REMOVED)}
         for row in rows:
             if Tree.ARCHIVE in absent and row.state in (State.ARCHIVED, State.DONE):
                 continue
@@ -204,8 +209,11 @@ class Checker:
             yield from findings
 
     def _judge(self, row: Recording, look: _Look, absent: Set[Tree | None]) -> tuple[Finding, ...]:
+        found = judge(row, self._seen(row, look, absent))
+        if row.state is State.REMOVED or (row.state is State.DONE and row.job):  # its snapshots go with its archive
+            return found
         snapshots = (judge_snapshot(row, snapshot, look.at_place(snapshot.disposed_to)) for snapshot in row.snapshots)
-        return (*judge(row, self._seen(row, look, absent)), *filter(None, snapshots))
+        return (*found, *filter(None, snapshots))
 
     def _seen(self, row: Recording, look: _Look, absent: Set[Tree | None]) -> Seen:
         mark, archive = row.fingerprint, None
@@ -214,21 +222,25 @@ class Checker:
             archive = look.at(Tree.ARCHIVE, row.archive, decode=decode)
         trashed = None if Tree.TRASH in absent else self._stands(Tree.TRASH, row.disposed_to, mark.size, None)
         source = self._stands(Tree.SOURCE, row.path, mark.size, mark.mtime_ns)
-        return Seen(archive, source, trashed, archive is None and self._stands_elsewhere(row))
+        in_trash = row.state is State.GONE and row.disposed_to is not None and self._catalog is not None
+        given_up = in_trash and self._catalog is not None and self._catalog.is_given_up(row)
+        return Seen(archive, source, trashed, archive is None and self._stands_elsewhere(row), given_up)
 
     def _stands_elsewhere(self, row: Recording) -> bool:
-        """Whether another archive of the content of this row's source stands."""
+        """Whether another archive of the content of this row's source stands, or stood till it was removed."""
         receipt = row.receipt
         if receipt is None or not receipt.source_sha256 or self._catalog is None:
             return False
-        others = (other for other in self._catalog.at_path(row.path) if other.receipt and other.archive != row.archive)
-        return any(
-            other.archive is not None
-            and other.receipt is not None
-            and other.receipt.source_sha256 == receipt.source_sha256
-            and self._stands(Tree.ARCHIVE, other.archive, other.archive_size, None) is True
-            for other in others
-        )
+        others = (other for other in self._catalog.at_path(row.path) if other.archive != row.archive)
+        return any(self._stands_for(other, receipt) for other in others)
+
+    def _stands_for(self, other: Recording, receipt: Receipt) -> bool:
+        """Whether the archive of another row is what is left of what a receipt is of."""
+        if other.archive is None or other.receipt is None or other.receipt.source_sha256 != receipt.source_sha256:
+            return False
+        if other.state is State.REMOVED:  # it was made after this one was lost, and has gone by the rules
+            return other.receipt.committed_at > receipt.committed_at
+        return self._stands(Tree.ARCHIVE, other.archive, other.archive_size, None) is True
 
 
 class _Look:

@@ -189,7 +189,7 @@ class Disposer:
         else:
             trashed = self._remove(aside, snapshot.path, snapshot_job(recording.job, snapshot.id))
             place = None if trashed is None else Place(Tree.TRASH, trashed)
-        self._bench.catalog.snapshot_disposed(snapshot, place)
+        self._bench.catalog.snapshot_disposed(snapshot, place, self._bench.clock())
 
     def _archive_snapshot(self, recording: Recording, snapshot: Snapshot, aside: PurePosixPath) -> Place:
         """Put a snapshot beside the archive of its recording, unless another upload of its very bytes stands there."""
@@ -222,7 +222,7 @@ class Disposer:
         for wanted in (self._beside_archive(recording, snapshot), Place(Tree.TRASH, snapshot.path)):
             path = self._moved_to(wanted, snapshot.fingerprint)
             if path is not None:
-                self._bench.catalog.snapshot_disposed(snapshot, Place(wanted.tree, path))
+                self._bench.catalog.snapshot_disposed(snapshot, Place(wanted.tree, path), self._bench.clock())
                 return
 
     def _remove(self, aside: PurePosixPath, origin: PurePosixPath, job: str) -> PurePosixPath | None:

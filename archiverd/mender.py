@@ -10,7 +10,7 @@ from typing import assert_never
 from archiverd.errors import JobError
 from archiverd.policy import naming
 from archiverd.policy.checking import Finding, Mend, Mended
-from archiverd.policy.model import Place, Recording, Tree
+from archiverd.policy.model import Place, Recording, State, Tree
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import SOURCE_ROOT, Catalog, ClaimLostError
 from archiverd.storage.file_manager import FileManager
@@ -91,7 +91,7 @@ class Mender:
         if self._is_gone(finding):
             return Mended("its archive told its name, and it was put back")
         assert finding.path is not None, "what is entered has a name"
-        rows = self._catalog.at_path(finding.path)
+        rows = [row for row in self._catalog.at_path(finding.path) if row.state is not State.REMOVED]
         if any(finding.path == (row.archive if finding.tree is Tree.ARCHIVE else row.disposed_to) for row in rows):
             return Mended("entered into the catalog")
         return Mended("left as it is: the next run may know more", holds=False)

@@ -75,7 +75,7 @@ class Rebuilder:
         """
         rows = self._catalog.recordings()
         standing = self._discoveries[Tree.ARCHIVE].scan()
-        known = {row.archive for row in rows if row.state is not State.GONE}
+        known = {row.archive for row in rows if row.state not in (State.GONE, State.REMOVED)}
         unknown = [found for found in standing.recordings if found.clip.path not in known]
         archives, unsound, unread = self._look_at(unknown, make_display) if unknown else ([], [], False)
         sources, trash = (self._discoveries[tree].scan() for tree in (Tree.SOURCE, Tree.TRASH))
@@ -90,11 +90,20 @@ class Rebuilder:
             entered = tuple(row for row in entered if row.state is not State.GONE)
         for batch in _batches(entered):
             self._stop.check()
-            self._catalog.enter_known(batch, self._clock())
+            self._catalog.enter_known(batch, self._clock(), self._trashed_at(batch))
         if all_seen:
             self._catalog.remember(TREES_READ, f"{self._clock():.0f}")
         only_in_trash = sum(row.state is State.GONE for row in entered)
         return Rebuilt(len(entered) - only_in_trash, only_in_trash, tuple(unsound), tuple(put_back))
+
+    def _trashed_at(self, rows: Iterable[KnownAgain]) -> dict[PurePosixPath, float]:
+        """Since when what these rows speak of lies in the trash: by its ctime, which a rename sets as well."""
+        places = [row.disposed_to for row in rows if row.disposed_to is not None]
+        for row in rows:
+            theirs = (snapshot.disposed_to for snapshot in row.snapshots)
+            places += [place.path for place in theirs if place is not None and place.tree is Tree.TRASH]
+        statuses = ((place, self._files.status(Tree.TRASH, place)) for place in places)
+        return {place: status.st_ctime for place, status in statuses if status is not None}
 
     def _look_at(
         self, unknown: list[FoundRecording], make_display: MakeDisplay

@@ -11,9 +11,18 @@ from pathlib import PurePosixPath
 from typing import assert_never
 
 from archiverd.policy import naming
-from archiverd.policy.model import Recording, State, Tree
+from archiverd.policy.model import Fingerprint, Place, Recording, State, Trashed, Tree
 from archiverd.policy.outcome import Outcome, Result
-from archiverd.policy.recovery import Aside, Trace, after_death, aside_step, owner_of_gone, removable_part
+from archiverd.policy.recovery import (
+    Aside,
+    Removal,
+    Trace,
+    after_death,
+    after_removal,
+    aside_step,
+    owner_of_gone,
+    removable_part,
+)
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.discovery import FileDiscovery
@@ -53,6 +62,10 @@ class Recoverer:
                 self._stop.check()
                 with _told_if_it_fails(path):
                     self._recover_leftover(tree, path)
+        for recording in self._catalog.claimed_removals():  # what stood aside has its name back by now
+            self._stop.check()
+            with _told_if_it_fails(recording.path):
+                self._recover_removal(recording)
         return troubles
 
     def take_back(self) -> None:
@@ -85,6 +98,72 @@ class Recoverer:
                 self._catalog.crashed(recording, now)
             case unreachable:
                 assert_never(unreachable)
+
+    def _recover_removal(self, recording: Recording) -> None:
+        """Let go of a claim whose job died, or note what that job has removed and could not say so."""
+        place, wanted, others = Place(Tree.SOURCE, recording.path), recording.fingerprint, False
+        if recording.state is State.DONE:
+            assert recording.archive is not None, "a recording whose archive was claimed has one"
+            assert recording.receipt is not None, "and its receipt"
+            place, wanted = Place(Tree.ARCHIVE, recording.archive), recording.receipt.archive
+            others = self._catalog.counts_on(recording.archive, recording)
+            self._note_removed_snapshots(recording)
+            if self._catalog.reload(recording).job != recording.job:  # done with, for another has the same archive
+                return
+        status = self._files.status(place.tree, place.path)
+        seen = None if status is None else Fingerprint.of(status)
+        match after_removal(wanted, seen, others=others):
+            case Removal.RELEASE:
+                self._catalog.release_removal([recording.id], recording.job)
+            case Removal.FINISH:
+                self._finish_removal(recording, place, wanted)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _finish_removal(self, recording: Recording, place: Place, wanted: Fingerprint) -> None:
+        now = self._clock()
+        lies = self._in_trash(place, wanted)
+        one = None
+        if lies is not None:
+            one = Trashed(lies, wanted, recording.name.camera, place, recording.reason, now, recording.id)
+        if recording.state is State.DONE:
+            self._catalog.removed([(recording.id, recording.reason, one)], recording.job, now)
+        else:
+            self._catalog.trash_quarantined(recording, one, now)
+        log.info("%s: was removed by a job that died (%s); noted", naming.printable(place.path), recording.reason)
+
+    def _note_removed_snapshots(self, recording: Recording) -> None:
+        """Note which of the snapshots beside a claimed archive are not there any more."""
+        now, beside = self._clock(), []
+        for snapshot in recording.snapshots:
+            place = snapshot.disposed_to
+            if (
+                place is None
+                or place.tree is not Tree.ARCHIVE
+                or self._files.status(place.tree, place.path) is not None
+            ):
+                continue
+            lies, mark, camera = (
+                self._in_trash(place, snapshot.fingerprint),
+                snapshot.fingerprint,
+                recording.name.camera,
+            )
+            one = None if lies is None else Trashed(lies, mark, camera, place, recording.reason, now, recording.id)
+            beside.append((place.path, one))
+        if beside:
+            self._catalog.removed([], recording.job, now, beside)
+
+    def _in_trash(self, origin: Place, wanted: Fingerprint) -> PurePosixPath | None:
+        """Where a file lies that was moved to the trash before that could be noted: by its size and time."""
+        retired = PurePosixPath(naming.RETIRED) if origin.tree is Tree.ARCHIVE else PurePosixPath()
+        candidate, number = retired / origin.path, 1
+        while (status := self._files.status(Tree.TRASH, candidate)) is not None:
+            known = self._catalog.trash_at(candidate)
+            if known is None and (status.st_size, status.st_mtime_ns) == (wanted.size, wanted.mtime_ns):
+                return candidate
+            number += 1
+            candidate = naming.numbered(retired / origin.path, number)
+        return None
 
     def _stands(self, recording: Recording) -> bool:
         """Whether a file of exactly the committed size and content stands under the committed name."""

@@ -10,6 +10,7 @@ from archiverd.policy.model import FoundFile, Recording, State
 
 NEW = "new"
 _EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the tree
+_OVER = (State.GONE, State.REMOVED)  # nothing is promised of them: a source that stands is to be archived
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def on_sight(
     One that failed keeps its time: only a new content, or somebody who asks, has it tried before.
     """
     row = next((row for row in rows if row.fingerprint == clip.fingerprint), None)
-    if row is None or row.state is State.GONE:
+    if row is None or row.state in _OVER:
         return Offer(NEW, settling.due(clip, now, closed=closed))
     if row.state is State.WAITING and closed and not row.attempts:
         due = settling.due(clip, now, closed=True)
@@ -76,5 +77,8 @@ def on_sight(
 
 
 def missed(rows: Sequence[Recording]) -> list[Recording]:
-    """Those that wait for their turn, or for somebody to look, where nothing stands at their path."""
-    return [row for row in rows if row.state in _EXPECTED]
+    """Those that wait for their turn, or for somebody to look, where nothing stands at their path.
+
+    Not those that are just being let go of: they are set aside meanwhile.
+    """
+    return [row for row in rows if row.state in _EXPECTED and not row.job]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import assert_never
 
 from archiverd.policy.model import ArchiveKind, Receipt, Recording, Snapshot, State, Tree
 from archiverd.policy.told import Told
@@ -125,20 +126,28 @@ class Seen:
     archive: Standing | None
     source_stands: bool | None  # under its own name, of its size and time; None where that can't be seen
     trashed_stands: bool | None  # where the catalog says it went, likewise
-    elsewhere: bool = False  # another archive of the very content stands
+    elsewhere: bool = False  # another archive of the very content stands, or stood till it was removed by the rules
+    given_up: bool = False  # it was let go of as it was: no archive of it is expected
+
+
+_AT_A_START = "A run that begins when none is at work mends it"
 
 
 def judge(recording: Recording, seen: Seen) -> tuple[Finding, ...]:
-    """Hold one recording against what stands of it; what is not archived yet promises nothing."""
+    """Hold one recording against what stands of it; what is not archived yet, or not any more, promises nothing."""
     match recording.state:
+        case State.DONE if recording.job and seen.archive is None:
+            found = [_being_removed(recording)]
         case State.ARCHIVED | State.DONE:
             found = list(_judge_archived(recording, seen))
-        case State.GONE if recording.disposed_to is not None and seen.trashed_stands:
+        case State.GONE if recording.disposed_to is not None and seen.trashed_stands and not seen.given_up:
             found = [_alone_in_trash(recording)]
         case State.ACTIVE | State.PUBLISHING:
             found = [_held(recording)]
-        case _:
+        case State.WAITING | State.QUARANTINED | State.GONE | State.REMOVED:
             found = []
+        case unreachable:
+            assert_never(unreachable)
     return tuple(found)
 
 
@@ -253,8 +262,13 @@ def _of_archive(
 def _held(recording: Recording) -> Finding:
     return Finding(
         Severity.NOTE, "I7", "a job holds it: at work now, or left by a process that died", Tree.SOURCE, recording.path,
-        "A run that begins when none is at work mends it", Mend.RECOVER, recording.id,
+        _AT_A_START, Mend.RECOVER, recording.id,
     )  # fmt: skip
+
+
+def _being_removed(recording: Recording) -> Finding:
+    words = "is not there: it is being removed by the rules, or that was cut short by the death of a process"
+    return replace(_of_archive(recording, Severity.NOTE, "I7", words, mend=Mend.RECOVER), advice=_AT_A_START)
 
 
 def judge_snapshot(recording: Recording, snapshot: Snapshot, standing: Standing | None) -> Finding | None:
@@ -316,7 +330,10 @@ def judge_unknown(tree: Tree, path: PurePosixPath, standing: Standing, *, source
 
 
 def judge_shared(recordings: Iterable[Recording]) -> tuple[Finding, ...]:
-    """One archive is of one content: two receipts that say otherwise can't both be true."""
+    """One archive is of one content: two receipts that say otherwise can't both be true.
+
+    Asked of what counts on an archive: the name of one that was removed is free for another.
+    """
     contents: dict[PurePosixPath, set[str]] = {}
     for recording in recordings:
         receipt = recording.receipt

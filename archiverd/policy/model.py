@@ -35,8 +35,9 @@ class Place:
 class State(StrEnum):
     """Where a recording stands on its way.
 
-    WAITING -> ACTIVE -> PUBLISHING -> ARCHIVED -> DONE is the way of a good one. QUARANTINED stays in place
-    until somebody looks. GONE is a source that was taken away or replaced before it was archived.
+    WAITING -> ACTIVE -> PUBLISHING -> ARCHIVED -> DONE is the way of a good one, and REMOVED its end, where the
+    owner's rules have let go of its archive too. QUARANTINED stays in place until somebody looks. GONE is a source that
+    was taken away, replaced, or let go of before it was archived.
     """
 
     WAITING = "waiting"
@@ -44,6 +45,7 @@ class State(StrEnum):
     PUBLISHING = "publishing"
     ARCHIVED = "archived"
     DONE = "done"
+    REMOVED = "removed"
     QUARANTINED = "quarantined"
     GONE = "gone"
 
@@ -186,6 +188,32 @@ class Receipt:
     committed_at: float
     device: str = ""  # the render node it was encoded on; empty in software
     falls: tuple[str, ...] = ()  # the rungs that were to make it and did not, each with why
+
+
+@dataclass(frozen=True, slots=True)
+class Trashed:
+    """A file in the trash, as the catalog knows it."""
+
+    path: PurePosixPath  # below the root of the trash
+    fingerprint: Fingerprint  # as it came: its inode is another where it was copied, or known again
+    camera: str
+    origin: Place  # the tree it came from, and its path there
+    reason: str  # why it was let go of
+    trashed_at: float  # seconds since the epoch
+    recording: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file in the archive that the catalog knows, as far as is asked before it may be removed."""
+
+    recording: int
+    state: State
+    camera: str
+    taken_at: datetime
+    seen_at: float  # seconds since the epoch
+    size: int  # as its receipt says, for a clip; the snapshot's own
+    is_snapshot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

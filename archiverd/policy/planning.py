@@ -15,6 +15,7 @@ from archiverd.policy.naming import printable
 from archiverd.policy.pairing import pair
 
 _NEW = "new"
+STANDS_AGAIN = "its archive was removed, and its source stands again"  # why it is archived once more
 
 
 class Action(StrEnum):
@@ -150,7 +151,7 @@ _EXPECTED = (State.WAITING, State.QUARANTINED)  # their sources should be in the
 
 
 def _is_missed(row: Recording, manner: Manner) -> bool:
-    return row.state in _EXPECTED and isinstance(manner.names.parse(row.path), ClipName)
+    return row.state in _EXPECTED and not row.job and isinstance(manner.names.parse(row.path), ClipName)
 
 
 def _age(item: Planned) -> tuple[str, PurePosixPath]:
@@ -247,7 +248,7 @@ def _decide(found: FoundRecording, row: Recording | None, manner: Manner, now: f
             return Action.LEAVE, f"quarantined: {row.reason}"
         case State.ACTIVE | State.PUBLISHING:
             return Action.ARCHIVE, "its job was interrupted"
-        case State.WAITING | State.GONE:
+        case State.WAITING | State.GONE | State.REMOVED:
             return _when_settled(found, row.seen_at, manner, now, _why_now(row))
 
 
@@ -265,6 +266,8 @@ def _why_now(row: Recording) -> str:
     """Why one that waited, or was lost, is archived now: the reason in its row says only why it was not till now."""
     if row.state is State.GONE:
         return "the source is there again"
+    if row.state is State.REMOVED:
+        return STANDS_AGAIN
     return _NEW if row.reason == _NEW else f"waited: {row.reason}"
 
 

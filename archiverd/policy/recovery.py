@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from archiverd.policy.model import Recording, State
+from archiverd.policy.model import Fingerprint, Recording, State
 from archiverd.policy.naming import PartName
 
 _SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,18})")  # `s` is no hexadecimal digit, so it can't be part of a job
@@ -43,6 +43,26 @@ def after_death(recording: Recording, *, archive_stands: bool) -> Trace:
 def removable_part(part: PartName, catalog_id: str) -> bool:
     """Whether a part found at a start, under the lock, may go: it is of this catalog, so no job can own it."""
     return part.catalog == catalog_id
+
+
+class Removal(StrEnum):
+    """What becomes of a recording that was claimed to be removed, and whose job died."""
+
+    RELEASE = "release"  # it stands: nothing was removed
+    FINISH = "finish"  # it does not: what the claim says is done
+
+
+def after_removal(wanted: Fingerprint, seen: Fingerprint | None, *, others: bool) -> Removal:
+    """A recording found claimed at a start, when all that stood aside has its name back.
+
+    `wanted` is what was to be removed, `seen` what stands under its name. `others`: another recording was given that
+    name, or has it as well; what stands there is then this one's only if it looks exactly as that. Inodes say
+    nothing: somebody may have put a copy there.
+    """
+    if seen is None:
+        return Removal.FINISH
+    same = (seen.size, seen.mtime_ns) == (wanted.size, wanted.mtime_ns)
+    return Removal.RELEASE if same or not others else Removal.FINISH
 
 
 def owner_of_gone(job: str) -> tuple[str, int | None]:

@@ -109,7 +109,7 @@ def _calls_for_a_look(row: KnownFile, path: PurePosixPath, protected: frozenset[
     match row.state:
         case State.WAITING | State.ACTIVE | State.PUBLISHING | State.QUARANTINED:
             return False
-        case State.GONE:
+        case State.GONE | State.REMOVED:
             return True
         case State.DONE:
             return path not in protected

@@ -41,8 +41,9 @@ _NEXT = {
     State.PUBLISHING: "Its archive is being given its name.",
     State.ARCHIVED: "Its archive is committed; its source goes with the next run, unless it is protected.",
     State.DONE: "Nothing: it is archived and its source was let go of.",
+    State.REMOVED: "Nothing: its archive was removed. Should its source stand again, it is archived again.",
     State.QUARANTINED: "Nothing removes it. `archiverd retry` has it tried again, and so does a new upload.",
-    State.GONE: "Nothing: its source went away before it was archived.",
+    State.GONE: "Nothing: its source went away, or was let go of, before it was archived.",
 }
 
 
@@ -222,7 +223,8 @@ def why_lines(
         lines.append(f"  source in the trash as {printable(recording.disposed_to)}{absent}")
     lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
     gone = receipt is not None and recording.archive is not None and _absent(roots, Tree.ARCHIVE, recording.archive)
-    lines.append(f"  Next: {_LOOK if gone and recording.state is State.DONE else _next(recording, running=running)}")
+    lost = gone and recording.state is State.DONE and not recording.job  # else it is just being removed
+    lines.append(f"  Next: {_LOOK if lost else _next(recording, running=running)}")
     return safe(lines)
 
 

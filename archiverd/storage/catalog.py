@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any
 
+from archiverd.errors import SourceChanged
 from archiverd.policy.change import Before
 from archiverd.policy.model import (
     Event,
@@ -28,12 +28,20 @@ from archiverd.policy.model import (
     Recording,
     Snapshot,
     State,
+    Trashed,
     Tree,
 )
+from archiverd.policy.planning import STANDS_AGAIN
 from archiverd.policy.problems import Course, Notice
 from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
-from archiverd.policy.room import Taken
+from archiverd.storage.catalog_connection import (
+    SOURCE_ROOT,
+    TREES_READ,
+    CatalogLostError,
+    ClaimLostError,
+)
+from archiverd.storage.catalog_retention import CatalogRetention
 from archiverd.storage.catalog_rows import (
     problem_values,
     read_course,
@@ -50,8 +58,11 @@ __all__ = ("SOURCE_ROOT", "TREES_READ", "Catalog", "CatalogLostError", "ClaimLos
 LONGEST_WAIT_S = 2 * 86400.0  # nothing is put off for longer
 _LATELY = 20_000  # recordings: those of a camera that is rare among them are not looked for further back
 
+_OVER = {State.GONE: "the source is there again", State.REMOVED: STANDS_AGAIN}  # and why it is archived once more
+_FINISHED = (State.DONE, State.REMOVED, State.GONE)
 
-class Catalog(CatalogConnection):
+
+class Catalog(CatalogRetention):
     """What is known of every recording; one connection to the file, of the thread that opened it."""
 
     # -- offers and claims --------------------------------------------------------------------------------
@@ -63,7 +74,8 @@ class Catalog(CatalogConnection):
 
         The same path with another fingerprint is another recording, whatever became of the first: a row that
         still waits is brought up to date, one that was quarantined or lost is closed, one that was archived
-        keeps its receipt. It is due at `not_before`, by default at once.
+        keeps its receipt. The same content, where it was gone or its archive was removed, waits again, from
+        nothing. It is due at `not_before`, by default at once.
         """
         with self._writing():
             return self._load(self._offer(found, now, reason, now if not_before is None else not_before))
@@ -79,8 +91,13 @@ class Catalog(CatalogConnection):
         row = self._find(clip)
         if row is None:
             row = self._enter(clip, now, reason, not_before)
-        elif row["state"] == State.GONE:
-            self._set(row, State.WAITING, "the source is there again", now, not_before)
+        elif row["state"] in _OVER:
+            self._set(row, State.WAITING, _OVER[State(row["state"])], now, not_before)
+            connection.execute(
+                "UPDATE recording SET archive = NULL, archive_sha256 = '', archive_size = 0, receipt = NULL,"
+                " attempts = 0, crashes = 0 WHERE id = ?",
+                (row["id"],),
+            )
         identity = int(row["id"])
         self._close_replaced(clip, identity, now)
         # Seen by a clock that was ahead: from now on it counts from now.
@@ -128,9 +145,12 @@ class Catalog(CatalogConnection):
         return row
 
     def _close_replaced(self, clip: FoundFile, identity: int, now: float) -> None:
-        """Close the rows of other contents that stood at this path and were not archived."""
+        """Close the rows of other contents that stood at this path and were not archived.
+
+        One that is just being let go of is closed by whoever does that.
+        """
         for old in self._connection.execute(
-            "SELECT * FROM recording WHERE path = ? AND id <> ? AND state IN (?, ?)",
+            "SELECT * FROM recording WHERE path = ? AND id <> ? AND state IN (?, ?) AND job = ''",
             (os.fsencode(clip.path), identity, State.WAITING, State.QUARANTINED),
         ).fetchall():
             self._set(old, State.GONE, "replaced by another upload of the same name", now, now)
@@ -142,13 +162,21 @@ class Catalog(CatalogConnection):
                 _attach(connection, recording.id, snapshot.path, snapshot.fingerprint)
             return self._load(recording.id)
 
-    def enter_known(self, known: Iterable[KnownAgain], now: float) -> None:
-        """Enter recordings that the trees still tell of. One that is entered already stays as it is."""
+    def enter_known(
+        self, known: Iterable[KnownAgain], now: float, trashed_at: Mapping[PurePosixPath, float] | None = None
+    ) -> None:
+        """Enter recordings that the trees still tell of. One that is entered already stays as it is.
+
+        `trashed_at` tells since when files lie at their places in the trash; of others, since now.
+        """
+        times = trashed_at or {}
         with self._writing() as connection:
             for row in known:
-                self._enter_known(connection, row, now)
+                self._enter_known(connection, row, now, times)
 
-    def _enter_known(self, connection: sqlite3.Connection, known: KnownAgain, now: float) -> None:
+    def _enter_known(
+        self, connection: sqlite3.Connection, known: KnownAgain, now: float, times: Mapping[PurePosixPath, float]
+    ) -> None:
         mark, name = known.fingerprint, known.name
         receipt = known.receipt(now)
         archive = known.archive
@@ -170,9 +198,13 @@ class Catalog(CatalogConnection):
         identity = int(entered.lastrowid or 0)
         # Not told in the log one by one: there may be a million, and none has changed.
         self._history(identity, known.state, f"known again, for the catalog was made anew: {known.reason}", now)
+        if known.disposed_to is not None:
+            at = times.get(known.disposed_to, now)
+            self._enter_trashed(_of_source(identity, known, known.disposed_to, known.reason, at))
         for snapshot in known.snapshots:
             _attach(connection, identity, snapshot.path, snapshot.fingerprint)
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, snapshot.disposed_to)
+            self._enter_snapshot(snapshot, snapshot.disposed_to, times, now)
 
     def claim(self, recording: Recording, job: str, now: float) -> Recording:
         """Make `job` the owner of a recording that waits (it becomes ACTIVE) or is archived (it stays so).
@@ -199,6 +231,7 @@ class Catalog(CatalogConnection):
         `trouble`, here and elsewhere, makes its line of the log a warning.
         """
         with self._writing():
+            _see_unclaimed(recording)
             self._move(
                 recording, State.WAITING, reason, now, from_=recording.state, trouble=trouble or failed, job="",
                 not_before=not_before,
@@ -241,8 +274,13 @@ class Catalog(CatalogConnection):
             return self._load(recording.id)
 
     def adopted(self, recording: Recording, archive: PurePosixPath, receipt: Receipt, now: float) -> Recording:
-        """Commit that an archive found standing is the archive of this recording."""
+        """Commit that an archive found standing is the archive of this recording.
+
+        Raises: SourceChanged where it is just being removed.
+        """
         with self._writing():
+            if self._is_being_removed(archive):
+                raise SourceChanged("the archive it was to be is being removed")
             self._move(
                 recording, State.ARCHIVED, receipt.reason, now, from_=State.ACTIVE, attempts=0, crashes=0,
                 archive=os.fsencode(archive), archive_sha256=receipt.archive_sha256,
@@ -272,8 +310,12 @@ class Catalog(CatalogConnection):
             )
 
     def take_up_again(self, recording: Recording, reason: str, now: float) -> Recording:
-        """Take a finished recording back to ARCHIVED, for there is something of it to dispose of again."""
+        """Take a finished recording back to ARCHIVED, for there is something of it to dispose of again.
+
+        Raises: ClaimLostError also where its archive is just being removed.
+        """
         with self._writing():
+            _see_unclaimed(recording)
             self._move(recording, State.ARCHIVED, reason, now, from_=State.DONE, not_before=now)
             return self._load(recording.id)
 
@@ -287,6 +329,8 @@ class Catalog(CatalogConnection):
                 recording, State.DONE, reason, now, from_=State.ARCHIVED, trouble=trouble, job="",
                 disposed_to=None if disposed_to is None else os.fsencode(disposed_to),
             )  # fmt: skip
+            if disposed_to is not None:
+                self._enter_trashed(_of_source(recording.id, recording, disposed_to, reason, now), renew=False)
             return self._load(recording.id)
 
     def quarantine(self, recording: Recording, reason: str, now: float) -> Recording:
@@ -298,9 +342,10 @@ class Catalog(CatalogConnection):
     def retry(self, recording: Recording, now: float) -> Recording:
         """Have a recording that is quarantined, or waits after a failure, tried again at once, from nothing.
 
-        Raises: ClaimLostError where it is neither any more.
+        Raises: ClaimLostError where it is neither any more, or is just being let go of.
         """
         with self._writing():
+            _see_unclaimed(recording)
             self._move(
                 recording, State.WAITING, "to be tried again, as asked", now, from_=recording.state, job="",
                 not_before=now, attempts=0, crashes=0,
@@ -310,38 +355,43 @@ class Catalog(CatalogConnection):
     def gone(self, recording: Recording, reason: str, now: float) -> Recording:
         """Commit that a source went away before it was archived."""
         with self._writing():
-            self._move(recording, State.GONE, reason, now, from_=recording.state, job="")
+            self._move(recording, State.GONE, reason, now, from_=recording.state, job="", not_before=now)
             return self._load(recording.id)
 
     def taken_back(self, recording: Recording, reason: str, now: float) -> Recording:
         """Close the row of a source that is taken back from the trash: its place there is not its own any more."""
         with self._writing():
-            self._move(recording, State.GONE, reason, now, from_=recording.state, job="", disposed_to=None)
+            self._move(
+                recording, State.GONE, reason, now, from_=recording.state, job="", disposed_to=None, not_before=now
+            )
+            if recording.disposed_to is not None:
+                self._close_trashed([recording.disposed_to], reason, now)
             return self._load(recording.id)
 
-    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: Place | None) -> None:
+    def snapshot_disposed(self, snapshot: Snapshot, disposed_to: Place | None, now: float) -> None:
         """Commit that a snapshot was let go of, and where it went; None when it was deleted."""
         with self._writing() as connection:
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, disposed_to)
+            self._enter_snapshot(snapshot, disposed_to, {}, now)
 
-    def _move(
-        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, logged: bool = True,
-        trouble: bool = False, **columns: Any,
-    ) -> None:  # fmt: skip  # Any: SQLite's own value types, by column name
-        """One conditional update, and its line of history; `trouble` where somebody may have to look.
-
-        Raises: ClaimLostError when the row is not in `from_` under the job the caller knows.
-        """
-        assignments = "".join(f", {name} = ?" for name in columns)
-        changed = self._connection.execute(
-            f"UPDATE recording SET state = ?, reason = ?{assignments} WHERE id = ? AND state = ? AND job = ?",  # noqa: S608  (column names are this module's own words)
-            (state, reason_text(reason), *columns.values(), recording.id, from_, recording.job),
-        ).rowcount
-        if changed != 1:
-            raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
-        if logged:
-            before = Before(from_, recording.reason, recording.job)
-            self._note(recording.id, state, reason, now, before=before, trouble=trouble)
+    def _enter_snapshot(
+        self, snapshot: Snapshot, place: Place | None, times: Mapping[PurePosixPath, float], now: float
+    ) -> None:
+        """Note that a snapshot lies in the trash, where that is its place."""
+        if place is None or place.tree is not Tree.TRASH:
+            return
+        mark = snapshot.fingerprint
+        owner = self._connection.execute(
+            "SELECT recording.id, recording.camera FROM snapshot JOIN recording ON recording.id = snapshot.recording"
+            " WHERE snapshot.path = ? AND snapshot.ino = ? AND snapshot.size = ? AND snapshot.mtime_ns = ?",
+            (os.fsencode(snapshot.path), mark.ino, mark.size, mark.mtime_ns),
+        ).fetchone()
+        if owner is None:
+            return
+        camera, at = os.fsdecode(owner["camera"]), times.get(place.path, now)
+        origin = Place(Tree.SOURCE, snapshot.path)
+        one = Trashed(place.path, mark, camera, origin, "it went with its recording", at, int(owner["id"]))
+        self._enter_trashed(one, renew=False)
 
     def _set(self, row: sqlite3.Row, state: State, reason: str, now: float, not_before: float) -> None:
         self._connection.execute(
@@ -370,13 +420,14 @@ class Catalog(CatalogConnection):
     def at_path(self, path: PurePosixPath) -> list[Recording]:
         """Every recording that had this path in the source, archive or trash tree, in the order they came.
 
-        A snapshot's path finds its recording.
+        A snapshot's path finds its recording. What was removed from archive or trash is found as long as it is known.
         """
         name = os.fsencode(path)
         return self._select(
             "path = ? OR archive = ? OR disposed_to = ?"
-            " OR id IN (SELECT recording FROM snapshot WHERE path = ? OR disposed_to = ?) ORDER BY id",
-            (name, name, name, name, name),
+            " OR id IN (SELECT recording FROM snapshot WHERE path = ? OR disposed_to = ?)"
+            " OR id IN (SELECT recording FROM trash WHERE path = ?) ORDER BY id",
+            (name, name, name, name, name, name),
         )
 
     def standing_at(self, path: PurePosixPath) -> list[Recording]:
@@ -450,18 +501,17 @@ class Catalog(CatalogConnection):
         where = "instr(substr({0}, ?), x'2f') = 0" + (" AND {0} >= ? AND {0} < ?" if above else "")
         # In the order of bytes "0" follows on "/".
         values = (len(above) + 1, *((above, above[:-1] + b"0") if above else ()))
-        finished = (State.DONE, State.GONE)
         with self._faults():
             clips = self._connection.execute(
                 "SELECT path, ino, size, mtime_ns, state, not_before FROM recording WHERE"  # noqa: S608  (this function's own words)
-                f" {where.format('path')} AND NOT (? AND state IN (?, ?))",
-                (*values, unfinished, *finished),
+                f" {where.format('path')} AND NOT (? AND state IN (?, ?, ?))",
+                (*values, unfinished, *_FINISHED),
             ).fetchall()
             snapshots = self._connection.execute(
                 "SELECT snapshot.path, snapshot.ino, snapshot.size, snapshot.mtime_ns"  # noqa: S608  (as above)
                 " FROM snapshot JOIN recording ON recording.id = snapshot.recording"
-                f" WHERE {where.format('snapshot.path')} AND disposed = 0 AND state NOT IN (?, ?)",
-                (*values, *finished),
+                f" WHERE {where.format('snapshot.path')} AND disposed = 0 AND state NOT IN (?, ?, ?)",
+                (*values, *_FINISHED),
             ).fetchall()
         with self._making_sense():
             return Known(
@@ -472,9 +522,7 @@ class Catalog(CatalogConnection):
     def unfinished_directories(self) -> list[PurePosixPath]:
         """The directories of the source tree with recordings that are neither done with nor gone, sorted."""
         with self._faults():
-            rows = self._connection.execute(
-                "SELECT path FROM recording WHERE state NOT IN (?, ?)", (State.DONE, State.GONE)
-            )
+            rows = self._connection.execute("SELECT path FROM recording WHERE state NOT IN (?, ?, ?)", _FINISHED)
             above = {os.path.dirname(row["path"]) for row in rows}
         return sorted(PurePosixPath(os.fsdecode(path)) for path in above)
 
@@ -627,6 +675,17 @@ class Catalog(CatalogConnection):
                 " EXISTS (SELECT 1 FROM recording WHERE disposed_to IS NOT NULL)"
             ).fetchone()
         return bool(row[0]), bool(row[1])
+
+
+def _see_unclaimed(recording: Recording) -> None:
+    """Raises: ClaimLostError where it is just being removed: that job is nobody else's."""
+    if recording.job and recording.state in (State.DONE, State.QUARANTINED):
+        raise ClaimLostError(f"{recording.path}: no longer {recording.state} and free: job {recording.job} removes it")
+
+
+def _of_source(identity: int, row: Recording | KnownAgain, lies: PurePosixPath, reason: str, at: float) -> Trashed:
+    """The source of a recording, in the trash."""
+    return Trashed(lies, row.fingerprint, row.name.camera, Place(Tree.SOURCE, row.path), reason, at, identity)
 
 
 def _attach(connection: sqlite3.Connection, identity: int, path: PurePosixPath, mark: Fingerprint) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 from archiverd.errors import ArchiverError, ResourceError, StartupError
 from archiverd.policy.change import Before, Change
 from archiverd.policy.model import Recording, Snapshot, State
-from archiverd.storage.catalog_rows import read_recording, read_snapshot, reason_text
+from archiverd.storage.catalog_rows import read_recording, read_snapshot, read_trashed, reason_text
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 from archiverd.storage.change_log import ChangeLog
 
@@ -176,15 +176,18 @@ class CatalogConnection:
                 read_recording(row, ())
             for row in self._pages("snapshot"):
                 read_snapshot(row)
+            for row in self._pages("trash", "path", b""):
+                read_trashed(row[:10])
 
-    def _pages(self, table: str) -> Iterator[Any]:  # Any: as `read_recording` takes it
-        last = -1
+    def _pages(
+        self, table: str, key: str = "id", last: object = -1
+    ) -> Iterator[Any]:  # Any: as `read_recording` takes it
         while rows := self._connection.execute(
-            f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608  (this module's own words)
+            f"SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?",  # noqa: S608  (this module's own words)
             (last, _PAGE),
         ).fetchall():
             yield from rows
-            last = rows[-1]["id"]
+            last = rows[-1][key]
 
     @contextmanager
     def _alive(self, alive: Callable[[], object]) -> Iterator[None]:
@@ -284,6 +287,25 @@ class CatalogConnection:
             self._change_log.tell(change)
 
     # -- rows and their history ---------------------------------------------------------------------------
+
+    def _move(
+        self, recording: Recording, state: State, reason: str, now: float, *, from_: State, logged: bool = True,
+        trouble: bool = False, **columns: Any,
+    ) -> None:  # fmt: skip  # Any: SQLite's own value types, by column name
+        """One conditional update, and its line of history; `trouble` where somebody may have to look.
+
+        Raises: ClaimLostError when the row is not in `from_` under the job the caller knows.
+        """
+        assignments = "".join(f", {name} = ?" for name in columns)
+        changed = self._connection.execute(
+            f"UPDATE recording SET state = ?, reason = ?{assignments} WHERE id = ? AND state = ? AND job = ?",  # noqa: S608  (column names are this module's own words)
+            (state, reason_text(reason), *columns.values(), recording.id, from_, recording.job),
+        ).rowcount
+        if changed != 1:
+            raise ClaimLostError(f"{recording.path}: no longer {from_} under job {recording.job or 'none'}")
+        if logged:
+            before = Before(from_, recording.reason, recording.job)
+            self._note(recording.id, state, reason, now, before=before, trouble=trouble)
 
     def _note(
         self, identity: int, state: State, reason: str, now: float, *, before: Before | None, trouble: bool = False

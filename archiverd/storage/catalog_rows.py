@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -19,12 +19,14 @@ from archiverd.policy.model import (
     ClipName,
     Fingerprint,
     FoundFile,
+    Held,
     KnownFile,
     Place,
     Receipt,
     Recording,
     Snapshot,
     State,
+    Trashed,
     Tree,
 )
 from archiverd.policy.problems import Change, Course, Notice, Problem, ProblemKind
@@ -81,6 +83,38 @@ def read_known_file(row: Row, skip: int) -> KnownFile:
     """What is known of one content of a file; the first `skip` bytes of its path are those of its directory."""
     name = os.fsdecode(row["path"][skip:])
     return KnownFile(name, read_fingerprint(row), State(row["state"]), row["not_before"])
+
+
+def read_trashed(row: Sequence[Any]) -> Trashed:
+    """The first ten columns of a row of the table of what lies in the trash."""
+    path, ino, size, mtime_ns, camera, tree, origin, reason, trashed_at, recording = row
+    lies = read_path(path)
+    # Most came from the very path, and making one more takes as long as all the rest.
+    came_from = Place(Tree(tree), lies if origin == path else read_path(origin))
+    mark = Fingerprint(ino, size, mtime_ns)
+    return Trashed(lies, mark, os.fsdecode(camera), came_from, reason, trashed_at, recording)
+
+
+def trashed_values(one: Trashed) -> tuple[bytes, int, int, int, bytes, str, bytes, str, float, int | None]:
+    """What lies in the trash, as its first ten columns hold it."""
+    mark = one.fingerprint
+    return (
+        os.fsencode(one.path), mark.ino, mark.size, mark.mtime_ns, os.fsencode(one.camera), one.origin.tree,
+        os.fsencode(one.origin.path), reason_text(one.reason), one.trashed_at, one.recording,
+    )  # fmt: skip
+
+
+def read_held(rows: Iterable[Sequence[Any]], skip: int, *, is_snapshot: bool) -> Iterator[tuple[str, Held]]:
+    """What is known of files in the archive, by name: path, id, state, camera, times and size of each.
+
+    The first `skip` bytes of a path are those of its directory. Asked of thousands at a time: words are made once.
+    """
+    states: dict[str, State] = {str(state): state for state in State}
+    cameras: dict[bytes, str] = {}
+    for path, identity, state, camera, taken_at, seen_at, size in rows:
+        name = cameras.get(camera) or cameras.setdefault(camera, os.fsdecode(camera))
+        taken = datetime.fromisoformat(taken_at)
+        yield os.fsdecode(path[skip:]), Held(identity, states[state], name, taken, seen_at, size, is_snapshot)
 
 
 def read_fingerprint(row: Row) -> Fingerprint:

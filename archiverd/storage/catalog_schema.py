@@ -77,4 +77,36 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX recording_by_due ON recording (state, not_before);
     """,
+    # What lies in the trash, where it came from, why and since when; and for a while what lay there. What was let go of
+    # before that was asked went there with the last line of its history.
+    """
+    CREATE TABLE trash (
+        path BLOB PRIMARY KEY,
+        ino INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        camera BLOB NOT NULL,
+        origin_tree TEXT NOT NULL, origin BLOB NOT NULL,
+        reason TEXT NOT NULL,
+        trashed_at REAL NOT NULL,
+        recording INTEGER REFERENCES recording (id) ON DELETE SET NULL,
+        given_up INTEGER NOT NULL DEFAULT 0,
+        gone_at REAL, gone_why TEXT NOT NULL DEFAULT ''
+    ) STRICT, WITHOUT ROWID;
+    INSERT OR REPLACE INTO trash (path, ino, size, mtime_ns, camera, origin_tree, origin, reason, trashed_at, recording)
+        SELECT disposed_to, ino, size, mtime_ns, camera, 'source', path, reason, COALESCE((SELECT at FROM history WHERE
+            history.recording = recording.id ORDER BY history.id DESC LIMIT 1), seen_at), id
+        FROM recording WHERE disposed_to IS NOT NULL AND state <> 'gone' ORDER BY disposed_to;
+    INSERT OR IGNORE INTO trash (path, ino, size, mtime_ns, camera, origin_tree, origin, reason, trashed_at, recording)
+        SELECT disposed_to, ino, size, mtime_ns, camera, 'source', path, reason, COALESCE((SELECT at FROM history WHERE
+            history.recording = recording.id ORDER BY history.id DESC LIMIT 1), seen_at), id
+        FROM recording WHERE disposed_to IS NOT NULL AND state = 'gone' ORDER BY disposed_to;
+    INSERT OR IGNORE INTO trash (path, ino, size, mtime_ns, camera, origin_tree, origin, reason, trashed_at, recording)
+        SELECT snapshot.disposed_to, snapshot.ino, snapshot.size, snapshot.mtime_ns, camera, 'source', snapshot.path,
+            'it went with its recording', COALESCE((SELECT at FROM history WHERE
+            history.recording = recording.id ORDER BY history.id DESC LIMIT 1), seen_at), recording.id
+        FROM snapshot JOIN recording ON recording.id = snapshot.recording
+        WHERE snapshot.disposed_to IS NOT NULL AND disposed_in = 'trash' ORDER BY snapshot.disposed_to;
+    CREATE INDEX trash_by_time ON trash (trashed_at) WHERE gone_at IS NULL;
+    CREATE INDEX trash_by_end ON trash (gone_at) WHERE gone_at IS NOT NULL;
+    CREATE INDEX trash_by_recording ON trash (recording) WHERE recording IS NOT NULL;
+    """,
 )

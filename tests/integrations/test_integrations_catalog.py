@@ -92,12 +92,20 @@ def gone(catalog: Catalog) -> Recording:
     return catalog.gone(claimed(catalog), "the source is not there any more", NOW + 2)
 
 
+def removed(catalog: Catalog) -> Recording:
+    row = done(catalog)
+    catalog.claim_removal([(row.id, "older than 90 days")], "r1")
+    catalog.removed([(row.id, "older than 90 days", None)], "r1", NOW + 5)
+    return catalog.reload(row)
+
+
 BRING_TO: dict[State, Callable[[Catalog], Recording]] = {
     State.WAITING: offer,
     State.ACTIVE: claimed,
     State.PUBLISHING: publishing,
     State.ARCHIVED: archived,
     State.DONE: done,
+    State.REMOVED: removed,
     State.QUARANTINED: quarantined,
     State.GONE: gone,
 }
@@ -306,7 +314,7 @@ def test_a_damaged_page_is_told_when_it_is_met(path: Path, catalog: Catalog) -> 
     with path.open("r+b") as file:
         file.seek(pages // 4 * 4096)
         file.write(b"\xff" * (pages // 2 * 4096))
-    with Catalog(path) as damaged, pytest.raises(StartupError, match="the catalog is damaged"):
+    with pytest.raises(StartupError, match="the catalog is damaged"), Catalog(path) as damaged:
         damaged.recordings()
 
 
@@ -458,7 +466,7 @@ def test_offer_enters_what_was_found(catalog: Catalog) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.GONE])
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.GONE, State.REMOVED)])
 def test_offer_of_the_same_content_changes_nothing(path: Path, catalog: Catalog, state: State) -> None:
     BRING_TO[state](catalog)
     before = dump(path)
@@ -496,7 +504,9 @@ def test_offer_of_other_content_brings_what_waits_up_to_date(catalog: Catalog) -
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("state", [State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.DONE, State.GONE])
+@pytest.mark.parametrize(
+    "state", [State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.DONE, State.REMOVED, State.GONE]
+)
 def test_offer_of_other_content_is_another_recording(catalog: Catalog, state: State) -> None:
     old = BRING_TO[state](catalog)
     new = offer(catalog, found(mark=OTHER_MARK))
@@ -537,7 +547,7 @@ def test_offer_gives_each_snapshot_an_id_and_keeps_it(catalog: Catalog) -> None:
 
 def test_offer_of_a_disposed_snapshot_takes_it_back(catalog: Catalog) -> None:
     (snapshot,) = offer(catalog, found(snapshots=(snapshot_of(),))).snapshots
-    catalog.snapshot_disposed(snapshot, Place(Tree.ARCHIVE, PurePosixPath("a.jpg")))
+    catalog.snapshot_disposed(snapshot, Place(Tree.ARCHIVE, PurePosixPath("a.jpg")), NOW)
     (again,) = offer(catalog, found(snapshots=(snapshot_of(),))).snapshots
     assert again == snapshot
 
@@ -770,7 +780,7 @@ def test_done_tells_where_the_source_went(catalog: Catalog, place: PurePosixPath
 )
 def test_snapshot_disposed_tells_where_it_went(catalog: Catalog, place: Place | None) -> None:
     row = offer(catalog, found(snapshots=(snapshot_of(),)))
-    catalog.snapshot_disposed(row.snapshots[0], place)
+    catalog.snapshot_disposed(row.snapshots[0], place, NOW)
     assert catalog.reload(row).snapshots == (replace(row.snapshots[0], disposed=True, disposed_to=place),)
 
 
@@ -885,7 +895,7 @@ def test_recordings_are_chosen_by_state(catalog: Catalog) -> None:
 def test_at_path_finds_a_recording_by_any_of_its_places(catalog: Catalog, place: str, tree: Tree) -> None:
     picture = replace(snapshot_of(), path=PurePosixPath("snapshot.jpg"))
     row = offer(catalog, found(PurePosixPath("source.mp4"), snapshots=(picture,)))
-    catalog.snapshot_disposed(row.snapshots[0], Place(tree, PurePosixPath("moved.jpg")))
+    catalog.snapshot_disposed(row.snapshots[0], Place(tree, PurePosixPath("moved.jpg")), NOW)
     row = catalog.publishing(catalog.claim(row, "j1", NOW), PurePosixPath("archive.mp4"), "a", 4, receipt(), NOW)
     row = catalog.done(catalog.archived(row, receipt(), "", NOW), PurePosixPath("trash.mp4"), "", NOW)
     entry(catalog, "other_20260630081500.mp4")
