@@ -11,8 +11,8 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -20,12 +20,13 @@ from archiverd.errors import Interrupted, JobError, ResourceError
 from archiverd.policy import naming
 from archiverd.policy.model import Fingerprint
 from archiverd.storage import paths
-from archiverd.storage.open_files import NO_ROOM, environment_faults, sync
+from archiverd.storage.open_files import NO_ROOM, environment_fault, sync
 from archiverd.storage.renaming import candidates, rename_no_replace
 
 log = logging.getLogger(__name__)
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_NAMES = frozenset({"", ".", ".."})
 _NOT_THERE = "is not there any more"
 _CHANGED = "is another file than the one that was to go, or was written to since"
 
@@ -111,77 +112,69 @@ class Batch:
         return cleared
 
     def _take_all(self, wanted: Iterable[tuple[str, Fingerprint]], go_on: Callable[[], bool]) -> None:
-        why_none = ""
-        for name, mark in wanted:
-            if not why_none:
-                if not go_on():
-                    return
-                if not self._place.stands():
-                    why_none = "its directory was moved or removed meanwhile"
-            if why_none:
-                self._refused[name] = why_none
-                continue
+        left = iter(wanted)
+        for name, mark in left:
+            if not go_on():
+                return
+            why_none = "" if self._place.stands() else "its directory was moved or removed meanwhile"
             try:
-                why_none = self._take(name, mark)
+                why_none = why_none or self._why_none(name)
+                if not why_none:
+                    self._take(name, mark)
             except _RefusedError as refusal:
                 self._refused[name] = str(refusal)
             except JobError as error:
                 self._refused[name] = error.message
+            except OSError as error:
+                self._refused[name] = self._why(name, error)
+            if why_none:
+                self._refused |= {name: why_none, **{other: why_none for other, _ in left}}
 
-    def _take(self, name: str, mark: Fingerprint) -> str:
-        """Remove one file. Why no other can be removed either, in words, where that is so."""
-        if name in ("", ".", "..") or "/" in name or "\0" in name:
-            raise _RefusedError("is not the name of one file")
-        try:
-            with environment_faults(self._aside_name):
-                has_aside = self._has_aside()
-        except OSError as error:
-            self._refused[name] = words(error)
-            return words(error)
-        with self._told(name), environment_faults(name):
-            if has_aside and self._set_aside(name):
-                self._take_from_aside(name, mark)
-            else:
-                self._take_in_place(name, mark)
+    def _why_none(self, name: str) -> str:
+        """Why nothing can be removed from this directory, in words: "" where nothing speaks against it."""
+        if self._aside is None:
+            try:
+                self._make_aside()
+            except OSError as error:
+                fault = environment_fault(error, name)
+                if fault is None:
+                    return words(error)
+                if error.errno not in NO_ROOM:
+                    raise fault from error
         return ""
 
-    def _has_aside(self) -> bool:
-        """Whether there is an aside directory, from now on; a full disk may have no room for one."""
-        if self._aside is not None:
-            return True
-        try:
-            # One that stands already is of a batch of the same job, and could not be removed at its end.
-            with suppress(FileExistsError):
-                os.mkdir(self._aside_name, 0o700, dir_fd=self._directory)
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                return False
-            raise
-        self._aside = paths.open_directory(self._directory, self._aside_name)
-        return True
-
-    def _set_aside(self, name: str) -> bool:
-        """Whether the file stands aside now; a full disk may have no room for the other name."""
-        assert self._aside is not None, "the aside directory is made before"
+    def _take(self, name: str, mark: Fingerprint) -> None:
+        """Remove one file. No context managers here: this is done ten thousand times."""
+        if name in _NO_NAMES or "/" in name or "\0" in name:
+            raise _RefusedError("is not the name of one file")
+        if self._aside is None:  # a full disk had no room for it
+            self._take_in_place(name, mark)
+            return
         try:
             rename_no_replace(self._directory, name, self._aside, name)
         except OSError as error:
-            if error.errno in NO_ROOM:
-                return False
-            raise
-        return True
+            if error.errno not in NO_ROOM:
+                raise
+            self._take_in_place(name, mark)  # nor for the other name
+        else:
+            self._take_from_aside(self._aside, name, mark)
 
-    def _take_from_aside(self, name: str, mark: Fingerprint) -> None:
-        assert self._aside is not None, "a file stands in it"
+    def _make_aside(self) -> None:
+        # One that stands already is of a batch of the same job, and could not be removed at its end.
+        with suppress(FileExistsError):
+            os.mkdir(self._aside_name, 0o700, dir_fd=self._directory)
+        self._aside = paths.open_directory(self._directory, self._aside_name)
+
+    def _take_from_aside(self, aside: int, name: str, mark: Fingerprint) -> None:
         try:
-            status = os.stat(name, dir_fd=self._aside, follow_symlinks=False)
+            status = os.stat(name, dir_fd=aside, follow_symlinks=False)
             _see_same(status, mark)
             if self._trash is None:
-                os.unlink(name, dir_fd=self._aside)
+                os.unlink(name, dir_fd=aside)
             else:
-                self._moved[name] = self._move(self._trash, self._aside, name)
+                self._moved[name] = self._move(self._trash, aside, name)
         except BaseException:
-            self._put_back(name)
+            self._put_back(aside, name)
             raise
         self._note_gone(name, status)
 
@@ -226,12 +219,11 @@ class Batch:
         leaves_disk = self._trash is None or os.fstat(self._trash.place.handle).st_dev != status.st_dev
         self._gone[name] = status.st_blocks * 512 if leaves_disk and status.st_nlink == 1 else 0
 
-    def _put_back(self, name: str) -> None:
+    def _put_back(self, aside: int, name: str) -> None:
         """Give a file that stands aside its name back, or the next free one."""
-        assert self._aside is not None, "a file stands in it"
         shown = naming.printable(name)
         try:
-            back = _rename_to_free(self._aside, name, self._directory)
+            back = _rename_to_free(aside, name, self._directory)
         except FileNotFoundError:  # it has gone to where it was to go
             return
         except OSError as error:
@@ -240,33 +232,27 @@ class Batch:
         if back != name:
             log.warning("%s: stands as %s from now on", shown, naming.printable(back))
 
-    @contextmanager
-    def _told(self, name: str) -> Iterator[None]:
-        """Turn what speaks against the removal of one file into words. The faults of the machine are told before."""
+    def _why(self, name: str, error: OSError) -> str:
+        """What speaks against the removal of one file, in words. Raises: ResourceError for a fault of the machine."""
+        fault = environment_fault(error, name)
+        if fault is not None:
+            raise fault from error
         try:
-            yield
-        except FileNotFoundError as error:
-            if self._status(name) is None:
-                raise _RefusedError(_NOT_THERE) from error
-            raise _RefusedError("its aside directory was removed meanwhile") from error
-        except OSError as error:
-            raise _RefusedError(self._words(name, error)) from error
-
-    def _words(self, name: str, error: OSError) -> str:
-        status, above = self._status(name), os.fstat(self._directory)
-        is_sticky = error.errno == errno.EPERM and above.st_mode & stat.S_ISVTX
-        if is_sticky and status is not None and os.geteuid() not in (0, status.st_uid, above.st_uid):
+            status = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return _NOT_THERE
+        except OSError:  # it can't be seen, so nothing says that it is not there
+            return words(error)
+        if error.errno == errno.ENOENT:
+            return "its aside directory was removed meanwhile"
+        above = os.fstat(self._directory)
+        others = os.geteuid() not in (0, status.st_uid, above.st_uid)
+        if error.errno == errno.EPERM and above.st_mode & stat.S_ISVTX and others:
             return (
                 "belongs to another user, and its directory is sticky, where only its owner may remove it: "
                 "`chmod -t` on the directory lets archiverd"
             )
         return words(error)
-
-    def _status(self, name: str) -> os.stat_result | None:
-        try:
-            return os.stat(name, dir_fd=self._directory, follow_symlinks=False)
-        except OSError:
-            return None
 
     def _end(self) -> None:
         """Remove the aside directory, and bring all of it to the disk, once. In the trash first."""
@@ -316,5 +302,7 @@ def words(error: OSError) -> str:
 def _see_same(status: os.stat_result, mark: Fingerprint) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise _RefusedError("is no regular file")
+    if status.st_ino == mark.ino and status.st_size == mark.size and status.st_mtime_ns == mark.mtime_ns:
+        return
     if Fingerprint.of(status) != mark:
         raise _RefusedError(_CHANGED)

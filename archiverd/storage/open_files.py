@@ -33,12 +33,20 @@ def environment_faults(where: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _ENVIRONMENT:
+        fault = environment_fault(error, where)
+        if fault is None:
             raise
-        raise ResourceError(
-            f"{naming.printable(str(where))}: {error.strerror}",
-            advice="Make room there" if error.errno in NO_ROOM else "The work goes on when that is mended",
-        ) from error
+        raise fault from error
+
+
+def environment_fault(error: OSError, where: object) -> ResourceError | None:
+    """What an error is that no file is to blame for; None for the others."""
+    if error.errno not in _ENVIRONMENT:
+        return None
+    return ResourceError(
+        f"{naming.printable(str(where))}: {error.strerror}",
+        advice="Make room there" if error.errno in NO_ROOM else "The work goes on when that is mended",
+    )
 
 
 def copy(source: int, target: int, stop: StopToken) -> str:

@@ -412,6 +412,20 @@ def test_a_directory_that_may_not_be_written_to_is_refused_with_what_helps(open_
     day.chmod(0o755)
 
 
+def test_a_file_that_cannot_be_seen_is_not_told_to_be_gone(open_to_all: Trees) -> None:
+    """Its directory may be listed, and not searched; what it holds was seen before."""
+    put_all(open_to_all)
+    day = open_to_all.at(Tree.ARCHIVE, DAY)
+    marks = {name: Fingerprint.of((day / name).stat()) for name in NAMES}
+    day.chmod(0o644)
+    seen = ", ".join(f"{name!r}: Fingerprint{(one.ino, one.size, one.mtime_ns)}" for name, one in marks.items())
+    script = UNPRIVILEGED.replace("path.lstat()", "None").replace("Fingerprint.of(None)", f"{{{seen}}}[path.name]")
+    done = run(python(script, open_to_all.roots[Tree.ARCHIVE].parent))
+    day.chmod(0o755)
+    assert done.stdout.count("archiverd's user may not change its directory") == len(NAMES), done.stderr
+    assert standing(open_to_all) == all_of(NAMES)
+
+
 if os.geteuid() == 0:
 
     def test_files_of_others_in_a_sticky_directory_stay_and_our_own_go(open_to_all: Trees) -> None:
