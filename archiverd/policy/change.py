@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from archiverd.policy.model import ArchiveKind, Receipt, Recording, State
 from archiverd.policy.naming import printable
 
-_SAID = {State.QUARANTINED: "quarantined, it stays where it is", State.REMOVED: "its archive was removed"}
-
 
 @dataclass(frozen=True, slots=True)
 class Before:
@@ -46,7 +44,7 @@ def words(change: Change) -> str:
     path = printable(recording.path)
     if change.made_archive and receipt is not None:
         return f"{path}: {_archived(recording, receipt)}"
-    said = _SAID.get(recording.state, recording.state)
+    said = "quarantined, it stays where it is" if recording.state is State.QUARANTINED else recording.state
     return f"{path}: {said}: {recording.reason}" if recording.reason else f"{path}: {said}"
 
 

@@ -48,8 +48,10 @@ def test_another_content_is_offered_whatever_became_of_the_first() -> None:
         assert isinstance(seen(row(state), of=clip(size=101)), Offer)
 
 
-def test_clip_that_went_away_and_is_there_again_is_offered() -> None:
-    assert isinstance(seen(row(State.GONE)), Offer)
+@pytest.mark.parametrize("state", [State.GONE, State.REMOVED])
+@pytest.mark.parametrize("protected", [True, False])
+def test_clip_of_which_nothing_is_promised_any_more_is_offered(state: State, protected: bool) -> None:
+    assert isinstance(seen(row(state), protected=protected), Offer)
 
 
 def test_close_hastens_what_waits_to_settle_and_never_puts_it_off() -> None:
@@ -91,3 +93,7 @@ def test_only_what_should_be_there_is_missed() -> None:
     rows = [row(state) for state in State]
 
     assert {one.state for one in missed(rows)} == {State.WAITING, State.QUARANTINED}
+
+
+def test_what_is_just_being_let_go_of_is_not_missed() -> None:
+    assert missed([replace(row(State.QUARANTINED), job="r1")]) == []

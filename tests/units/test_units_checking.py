@@ -59,6 +59,27 @@ def test_archive_that_stands_as_it_was_committed_is_no_finding(state: State) -> 
     assert judge(archived(state), seen()) == ()
 
 
+@pytest.mark.parametrize("trashed", [True, False, None])
+@pytest.mark.parametrize("archive", [None, WHOLE, Standing(False), replace(WHOLE, size=399)])
+def test_archive_that_was_removed_is_missed_by_nobody(archive: Standing | None, trashed: bool | None) -> None:
+    assert judge(archived(State.REMOVED), seen(archive, trashed=trashed)) == ()
+
+
+def test_archive_that_is_just_being_removed_is_a_note() -> None:
+    finding = only(judge(archived(job="r1"), seen(None, trashed=False)))
+    assert (finding.severity, finding.mend, finding.path) == (Severity.NOTE, Mend.RECOVER, ARCHIVE)
+
+
+def test_archive_that_is_to_be_removed_and_stands_must_be_whole() -> None:
+    assert judge(archived(job="r1"), seen()) == ()
+    assert only(judge(archived(job="r1"), seen(replace(WHOLE, size=399)))).severity is Severity.BROKEN
+
+
+def test_source_that_was_given_up_may_lie_in_the_trash_alone() -> None:
+    given_up = replace(seen(None), given_up=True)
+    assert judge(recording(State.GONE, disposed_to=PATH), given_up) == ()
+
+
 @pytest.mark.parametrize("state", [State.WAITING, State.QUARANTINED, State.GONE])
 def test_what_is_not_archived_promises_nothing(state: State) -> None:
     assert judge(recording(state), seen(None, trashed=False)) == ()

@@ -53,6 +53,7 @@ ARCHIVED = recording(State.ARCHIVED, reason="transcoded by software, 30 frames")
 DONE = recording(State.DONE, reason="source moved to the trash")
 QUARANTINED = recording(State.QUARANTINED, reason="not a whole clip: no moov")
 GONE = recording(State.GONE, reason="the source is not there any more")
+REMOVED = recording(State.REMOVED, reason="older than 90 days")
 
 INTERRUPTED = (Action.ARCHIVE, "its job was interrupted")
 KEPT = (Action.KEEP, "archived; protected by its .keep file")
@@ -75,6 +76,11 @@ TOO_YOUNG = (Action.WAIT, JUST_WRITTEN)
         pytest.param(DONE, STANDS_AGAIN, KEPT, ONCE_MORE, ONCE_MORE, id="done, and there again"),
         pytest.param(QUARANTINED, *[LEFT] * 4, id="quarantined"),
         pytest.param(GONE, *[(Action.ARCHIVE, "the source is there again")] * 4, id="gone, and there again"),
+        pytest.param(
+            REMOVED,
+            *[(Action.ARCHIVE, "its archive was removed, and its source stands again")] * 4,
+            id="its archive removed, and there again",
+        ),
     ],
 )
 @pytest.mark.parametrize("case", ["plain", "protected", "again", "again_and_protected"])
@@ -95,6 +101,7 @@ def test_recording_is_planned(
         pytest.param(NEW, TOO_YOUNG, id="new"),
         pytest.param(WAITING, TOO_YOUNG, id="waiting"),
         pytest.param(GONE, TOO_YOUNG, id="gone, and there again"),
+        pytest.param(REMOVED, TOO_YOUNG, id="its archive removed, and there again"),
         pytest.param(ACTIVE, INTERRUPTED, id="active: settled before it was claimed"),
         pytest.param(ARCHIVED, LET_GO, id="archived: settled before"),
         pytest.param(DONE, STANDS_AGAIN, id="done: settled before"),

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from archiverd.policy.model import Recording, State
+from archiverd.policy.model import Fingerprint, Recording, State
 from archiverd.policy.naming import PartName, gone_name, parse_gone_name
 from archiverd.policy.recovery import (
     CRASH_LIMIT,
     Aside,
+    Removal,
     Trace,
     after_death,
+    after_removal,
     aside_step,
     owner_of_gone,
     removable_part,
     snapshot_job,
 )
-from tests.recordings import recording
+from tests.recordings import MARK, recording
 
 LAST = CRASH_LIMIT - 1  # crashes counted before this one, which is the last allowed
 
@@ -72,6 +76,21 @@ def _of(state: State) -> Recording:
 )
 def test_file_set_aside_is(owner: Recording | None, name_free: bool, step: Aside) -> None:
     assert aside_step(owner, name_free=name_free) is step
+
+
+@pytest.mark.parametrize(
+    ("seen", "others", "step"),
+    [
+        pytest.param(None, False, Removal.FINISH, id="gone"),
+        pytest.param(MARK, False, Removal.RELEASE, id="stands"),
+        pytest.param(replace(MARK, ino=99), True, Removal.RELEASE, id="a copy of it stands, and another counts on it"),
+        pytest.param(replace(MARK, size=1), False, Removal.RELEASE, id="changed, and nobody else's: the check tells"),
+        pytest.param(replace(MARK, size=1), True, Removal.FINISH, id="another has its name"),
+        pytest.param(replace(MARK, mtime_ns=1), True, Removal.FINISH, id="another of its size has its name"),
+    ],
+)
+def test_claim_that_is_found_at_a_start(seen: Fingerprint | None, others: bool, step: Removal) -> None:
+    assert after_removal(MARK, seen, others=others) is step
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_the_tree_is_looked_through_when_it_is_due(
         pytest.param((), True, id="nothing known"),
         pytest.param((row(State.DONE, mark=Fingerprint(9, 9, 9)),), True, id="another content"),
         pytest.param((row(State.GONE),), True, id="there again"),
+        pytest.param((row(State.REMOVED),), True, id="there again after its archive was removed"),
         pytest.param((row(State.DONE),), True, id="let go of, and stands"),
         pytest.param((row(State.ARCHIVED),), True, id="archived, and not protected any more"),
         pytest.param((row(State.ARCHIVED, not_before=NOW + 1),), False, id="archived, its disposal waits"),
