@@ -24,6 +24,7 @@ from archiverd.policy.checking import (
     is_to_decode,
     judge,
     judge_absent,
+    judge_aside_directory,
     judge_leftover,
     judge_root,
     judge_shared,
@@ -39,6 +40,7 @@ from archiverd.storage.catalog import SOURCE_ROOT, Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
 from archiverd.storage.roots import read_marker
+from archiverd.trees import is_aside_directory
 from archiverd.workbench import FilesDisplay, MakeDisplay
 
 # States something stands of: of the last two only in the trash.
@@ -137,6 +139,9 @@ class Checker:
     def _check_leftovers(self, found: dict[Tree, Discovery]) -> Iterator[Finding]:
         # A scan tells of those beside recordings, this walk also of those beside retired archives in the trash.
         for tree, path in ((one, path) for one in found for path in self._discoveries[one].scan_leftovers()):
+            if self._is_aside_directory(tree, path):
+                yield judge_aside_directory(tree, path)
+                continue
             part = naming.parse_part_name(path.name)
             job, _ = owner_of_gone(part.job if part is not None else naming.parse_gone_name(path.name) or "")
             owner = None if self._catalog is None else self._catalog.of_job(job)
@@ -145,6 +150,12 @@ class Checker:
             finding = judge_leftover(tree, path, is_part=part is not None, ours=ours, owned=owned)
             if finding is not None and self._still_there(tree, path):
                 yield finding
+
+    def _is_aside_directory(self, tree: Tree, path: PurePosixPath) -> bool:
+        try:
+            return is_aside_directory(self._files, tree, path)
+        except OSError:  # told as a directory that can't be read
+            return False
 
     def _still_there(self, tree: Tree, path: PurePosixPath) -> bool:
         try:

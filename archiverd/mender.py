@@ -85,7 +85,10 @@ class Mender:
     def _told_of_trace(self, finding: Finding) -> Mended:
         if finding.recording is not None:
             return Mended(f"it is {self._recording(finding).state} now")
-        return Mended("removed") if self._is_gone(finding) else Mended("still there: the log says why", holds=False)
+        if not self._is_gone(finding):
+            return Mended("still there: the log says why", holds=False)
+        is_aside = finding.path is not None and naming.parse_gone_name(finding.path.name) is not None
+        return Mended("what it held has its names back" if is_aside else "removed")
 
     def _told_of_entry(self, finding: Finding) -> Mended:
         if self._is_gone(finding):

@@ -24,6 +24,7 @@ from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
 from archiverd.storage.open_files import environment_faults
 from archiverd.storage.roots import read_marker
+from archiverd.trees import put_back_cleared
 from archiverd.workbench import MakeDisplay
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class Rebuilder:
         An archive whose source stands is left to the run that follows: it proves it, and enters it then.
         Raises: Interrupted; ResourceError; StartupError where a root can't be read.
         """
+        for tree in Tree:  # what removals had set aside stands again, or it would be taken for missing
+            put_back_cleared(self._files, tree, self._discoveries[tree].scan_leftovers())
         rows = self._catalog.recordings()
         standing = self._discoveries[Tree.ARCHIVE].scan()
         known = {row.archive for row in rows if row.state not in (State.GONE, State.REMOVED)}

@@ -27,6 +27,7 @@ from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
+from archiverd.trees import put_back_cleared
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +50,20 @@ class Recoverer:
 
         Returns what became of recordings that somebody should look at now.
 
-        Jobs first: what their parts and set-aside files mean depends on what becomes of them. What can't be
-        mended now (no right to a directory, a disk that fails there) is told, and left for the next start.
+        What removals had set aside has its names back before all else: till then it seems missing. Then the jobs: what
+        their parts and set-aside files mean depends on what becomes of them. What can't be mended now (no right to a
+        directory, a disk that fails there) is told, and left for the next start.
         """
         troubles: list[Outcome] = []
+        leftovers = {
+            tree: put_back_cleared(self._files, tree, self._discoveries[tree].scan_leftovers()) for tree in Tree
+        }
         for recording in self._catalog.recordings((State.ACTIVE, State.PUBLISHING)):
             self._stop.check()
             with _told_if_it_fails(recording.path):
                 self._recover_job(recording, troubles)
         for tree in Tree:
-            for path in self._discoveries[tree].scan_leftovers():
+            for path in leftovers[tree]:
                 self._stop.check()
                 with _told_if_it_fails(path):
                     self._recover_leftover(tree, path)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
+from archiverd.policy import naming
 from archiverd.policy.model import Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.storage.discovery import FileDiscovery, always
+from archiverd.storage.file_manager import FileManager
+
+log = logging.getLogger(__name__)
 
 
 def discoveries(
@@ -41,3 +47,29 @@ def relative_to_root(path: Path, roots: dict[Tree, Path]) -> tuple[Tree, PurePos
         return None
     tree, root = max(inside, key=lambda pair: len(pair[1].parts))
     return tree, PurePosixPath(absolute.relative_to(root))
+
+
+def put_back_cleared(files: FileManager, tree: Tree, leftovers: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """Give what a batch of removals had set aside when it died its names back; the other leftovers are returned.
+
+    To be done before anything is taken for missing. What can't be mended now is told, and left.
+    """
+    others = []
+    for path in leftovers:
+        try:
+            if not is_aside_directory(files, tree, path):
+                others.append(path)
+                continue
+            for back in files.put_back_all(tree, path):
+                log.info("%s: was set aside by a removal that died; put back", naming.printable(back))
+        except OSError as error:
+            log.warning("%s: left by a removal that died, can't be mended now: %s", naming.printable(path), error)
+    return others
+
+
+def is_aside_directory(files: FileManager, tree: Tree, path: PurePosixPath) -> bool:
+    """Whether a leftover is a directory in which a batch of removals sets files aside."""
+    if naming.parse_gone_name(path.name) is None:
+        return False
+    status = files.status(tree, path)
+    return status is not None and stat.S_ISDIR(status.st_mode)

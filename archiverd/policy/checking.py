@@ -368,6 +368,14 @@ def judge_leftover(tree: Tree, path: PurePosixPath, *, is_part: bool, ours: bool
     )  # fmt: skip
 
 
+def judge_aside_directory(tree: Tree, path: PurePosixPath) -> Finding:
+    """What is to be said of a directory in which a batch of removals sets files aside."""
+    return Finding(
+        Severity.NOTE, "I7", "files are set aside in it to be removed: at work now, or left by a process that died",
+        tree, path, "A run that begins when none is at work gives them their names back", Mend.RECOVER,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class SeenRoot:
     """What the marker of a root says; `problem` where it can't be read or is none."""

@@ -110,7 +110,7 @@ class Discovery:
     recordings: tuple[FoundRecording, ...]
     orphans: tuple[FoundFile, ...]  # snapshots whose recording is not there
     ignored: Mapping[str, int]
-    leftovers: tuple[PurePosixPath, ...]  # `.archiverd-*.part` and `.archiverd-*.gone`
+    leftovers: tuple[PurePosixPath, ...]  # `.archiverd-*.part` and `.archiverd-*.gone`, some of these directories
     incomplete: bool = False  # something could not be read: what was not found may still be there
 
 

@@ -30,6 +30,7 @@ from archiverd.policy.naming import (
     RETIRED,
     FileKind,
     NotAClip,
+    is_leftover,
     is_own_at_top,
     kind_of,
     moment,
@@ -161,7 +162,7 @@ class Folder:
 
     def enter(self, name: str) -> Folder | None:
         """The directory `name` in this one; None where no recordings can stand in or below it."""
-        if name in _NEVER:
+        if name in _NEVER or is_leftover(name):
             return None
         fits = tuple(deeper for fit in self._fits if isinstance(deeper := fit.enter(name), _Fit))
         return Folder._of(fits) if fits else None

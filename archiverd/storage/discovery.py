@@ -30,6 +30,7 @@ from archiverd.policy.naming import (
     is_own_at_top,
     is_snapshot_name,
     keep_name,
+    parse_gone_name,
     printable,
 )
 from archiverd.policy.pairing import Near, Pairing, pair, pair_asked
@@ -118,6 +119,8 @@ class FileDiscovery:
 
     def scan_leftovers(self) -> tuple[PurePosixPath, ...]:
         """Every `.part` and `.gone` of any archiverd in the directories of recordings, by name alone, sorted.
+
+        A directory among them is what a batch of removals sets files aside in (`FileManager.put_back_all`).
 
         Raises: StartupError where the root itself cannot be opened and listed.
         """
@@ -298,7 +301,7 @@ class _Content:
     def read_leftovers(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
         below: list[_Below] = []
         for entry in self._walk.entries(where, handle):
-            if folder.holds_files and is_leftover(entry.name) and _is_file(entry):
+            if folder.holds_files and _is_left_by_a_job(entry):
                 self.leftovers.append(where / entry.name)
             elif (deeper := _below(entry, folder)) is not None:
                 below.append((entry.name, deeper))
@@ -314,6 +317,9 @@ class _Content:
         if kind is FileKind.KEEP:
             return ()
         if not _is_file(entry):
+            if folder.holds_files and kind is FileKind.GONE and _is_directory(entry):
+                self.leftovers.append(where / entry.name)
+                return ()
             deeper = _below(entry, folder)
             if deeper is not None:
                 return ((entry.name, deeper),)
@@ -479,6 +485,12 @@ def _below(entry: os.DirEntry[str], folder: Folder) -> Folder | None:
     """The directory that an entry of `folder` is, where recordings may stand in or below it."""
     deeper = folder.enter(entry.name) if folder.holds_directories else None
     return deeper if deeper is not None and _is_directory(entry) else None
+
+
+def _is_left_by_a_job(entry: os.DirEntry[str]) -> bool:
+    if not is_leftover(entry.name):
+        return False
+    return _is_file(entry) or (parse_gone_name(entry.name) is not None and _is_directory(entry))
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

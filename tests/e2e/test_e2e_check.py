@@ -491,6 +491,49 @@ def test_repair_clears_away_what_a_kill_left(whole: Rig, capsys: pytest.CaptureF
     assert_nothing_lost(whole)
 
 
+def set_aside(rig: Rig, minute: int) -> Path:
+    """Leave an archive as a removal does that is killed with it aside."""
+    archive = rig.archive / rig.path(minute)
+    aside = archive.with_name(gone_name(NOBODY))
+    aside.mkdir(mode=0o700)
+    archive.rename(aside / archive.name)
+    return archive
+
+
+@pytest.mark.parametrize("catalog_lost", [False, True])
+def test_archive_that_a_removal_had_set_aside_stands_again_after_the_next_start(whole: Rig, catalog_lost: bool) -> None:
+    """Before anything is taken for missing: nothing is archived twice, and no row says that it has gone."""
+    archives = contents(whole, whole.archive)
+    archive = set_aside(whole, 1)
+    if catalog_lost:
+        whole.forget()
+    assert Result.TRANSCODED not in results(whole.run_inside())
+    assert (archive.is_file(), contents(whole, whole.archive)) == (True, archives)
+    assert whole.row(whole.uploads[1]).state is State.DONE
+    assert_nothing_lost(whole)
+
+
+@pytest.mark.parametrize("tree", ["archive", "trash"])
+def test_repair_puts_back_what_a_removal_had_set_aside(
+    whole: Rig, tree: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = (whole.archive if tree == "archive" else whole.trash) / whole.path().parent
+    (day / gone_name(NOBODY)).mkdir()
+    (day / gone_name(NOBODY) / "REO_garden_20260630111500.jpg").write_bytes(b"a picture")
+
+    code, report = check(whole, "--quick", capsys=capsys)
+
+    found = next(found for found in report["findings"] if gone_name(NOBODY) in str(found["path"]))
+    assert (code, found["severity"], found["tree"], found["invariant"]) == (0, "note", tree, "I7")
+
+    code, report = check(whole, "--quick", "--repair", capsys=capsys)
+
+    found = next(found for found in report["findings"] if gone_name(NOBODY) in str(found["path"]))
+    assert (code, found["outcome"]) == (0, "what it held has its names back")
+    assert (day / "REO_garden_20260630111500.jpg").read_bytes() == b"a picture"
+    assert not (day / gone_name(NOBODY)).exists()
+
+
 def test_repair_names_a_source_that_stands_aside_by_its_archive(whole: Rig, capsys: pytest.CaptureFixture[str]) -> None:
     whole.upload("f", whole.path(20))
     whole.run_until_killed("trash:before")

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -487,6 +487,39 @@ def test_leftovers_are_told_and_not_counted_as_foreign(tmp_path: Path) -> None:
     found = scan(tmp_path)
     assert found.leftovers == (PurePosixPath(f"2026/06/30/{GONE}"), PurePosixPath(f"{DAY}/{PART}"))
     assert (found.recordings, dict(found.ignored)) == ((), {})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        CANONICAL,
+        compile_names(
+            (r"(?P<year>\d{4})/.+/.+/(?P<camera>.+)_(?P<stamp>\d{14})", r".+/.+/.+/.+/(?P<camera>.+)_(?P<stamp>\d{14})")
+        ),
+    ],
+)
+def test_what_a_removal_has_set_aside_is_a_leftover_and_nothing_in_it_a_clip(
+    tmp_path: Path, names: NamePatterns
+) -> None:
+    """Also where the patterns would take its directory for one of recordings."""
+    put(tmp_path, CLIP)
+    put(tmp_path, f"{DAY}/{GONE}/REO_Front_20260701120000.mp4")
+    found, aside = discovery(tmp_path, names=names), PurePosixPath(f"{DAY}/{GONE}")
+    scanned = found.scan()
+    assert (clips(scanned), scanned.leftovers, scanned.ignored) == ([CLIP], (aside,), {})
+    assert found.scan_leftovers() == (aside,)
+    listing = found.listing(PurePosixPath(DAY))
+    assert listing is not None
+    assert ([str(clip.path) for clip in listing.clips], listing.below) == ([CLIP], ())
+    within = found.listing(aside)
+    assert (within and within.clips, found.look([aside / "REO_Front_20260701120000.mp4"]).clips) == ((), ())
+
+
+@pytest.mark.parametrize("make", [make_symlink_to_clip, make_fifo])
+def test_what_only_bears_the_name_of_a_removal_is_no_leftover(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    put(tmp_path, CLIP)
+    make(tmp_path / DAY / GONE)
+    assert discovery(tmp_path).scan_leftovers() == scan(tmp_path).leftovers == ()
 
 
 @pytest.mark.parametrize(

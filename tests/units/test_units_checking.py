@@ -24,6 +24,7 @@ from archiverd.policy.checking import (
     counted,
     is_to_decode,
     judge,
+    judge_aside_directory,
     judge_leftover,
     judge_root,
     judge_shared,
@@ -225,6 +226,12 @@ def test_clip_that_no_recording_knows(standing: Standing, source_stands: bool, s
 def test_trace_of_a_job(is_part: bool, ours: bool, owned: bool, expected: tuple[Severity, Mend] | None) -> None:
     finding = judge_leftover(Tree.SOURCE, PATH, is_part=is_part, ours=ours, owned=owned)
     assert (finding and (finding.severity, finding.mend)) == expected
+
+
+def test_what_a_removal_has_set_aside_is_a_note_that_a_start_mends() -> None:
+    finding = judge_aside_directory(Tree.ARCHIVE, PATH)
+    assert (finding.severity, finding.invariant, finding.mend) == (Severity.NOTE, "I7", Mend.RECOVER)
+    assert (finding.tree, finding.path) == (Tree.ARCHIVE, PATH)
 
 
 @pytest.mark.parametrize(
