@@ -6,6 +6,7 @@ from archiverd.reports.cleanup import plan_json as cleanup_json
 from archiverd.reports.cleanup import plan_lines as cleanup_lines
 from archiverd.reports.cleanup import plan_table as cleanup_table
 from archiverd.reports.cleanup import removal_lines
+from archiverd.reports.forecast import forecast_json, forecast_lines
 from archiverd.reports.probes import equipment_lines, probe_json, probe_lines, probe_table
 from archiverd.reports.proof import check_json, check_lines
 from archiverd.reports.recordings import list_table, recording_json, status_json, status_lines, unknown_lines, why_lines
@@ -33,6 +34,8 @@ __all__ = [
     "equipment_lines",
     "explanation_json",
     "explanation_lines",
+    "forecast_json",
+    "forecast_lines",
     "list_table",
     "outcome_json",
     "plan_json",
