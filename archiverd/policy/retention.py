@@ -371,7 +371,7 @@ class _Planning:
         to_trash = self._goes_to_trash(candidate, cause)
         self._removals.append(Removal(candidate, cause, reason, to_trash))
         for disk in self._policy.disks:
-            if candidate.tree in disk.trees and not (to_trash and Tree.TRASH in disk.trees):
+            if candidate.tree in disk.trees:  # nothing is moved to a trash on a disk that lacks room
                 self._freed[disk] += candidate.room
 
     def _goes_to_trash(self, candidate: Candidate, cause: Cause) -> bool:

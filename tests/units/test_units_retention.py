@@ -137,7 +137,10 @@ def built(number: int, days: float, size: int, camera: str, tree: Tree, marks: M
     return candidate(days, size, camera, tree, name=f"n{number}", snapshot=size // 3, **allowed)
 
 
-worlds = st.lists(kinds, max_size=20).map(lambda found: world(*(built(n, *one) for n, one in enumerate(found))))
+crowded = st.tuples(ages, st.integers(1, 3).map(BLOCK.__mul__), st.sampled_from(CAMERAS), st.just(Tree.ARCHIVE), marks)
+worlds = (st.lists(kinds, max_size=20) | st.lists(crowded, min_size=4, max_size=20)).map(
+    lambda found: world(*(built(n, *one) for n, one in enumerate(found)))
+)
 
 
 def optional(numbers: st.SearchStrategy[int], unit: float) -> st.SearchStrategy[float | None]:
@@ -157,7 +160,13 @@ def disks(draw: st.DrawFn) -> tuple[Disk, ...]:
     return tuple(replace(disk, wanted=draw(wanted)) for disk in layout)
 
 
-policies = st.builds(Policy, st.lists(rules, max_size=4).map(tuple), st.booleans(), st.booleans(), disks())
+overlapping = st.builds(
+    Rule, st.just(Tree.ARCHIVE), st.sampled_from(GLOBS), st.none(), st.integers(1, 20).map(BLOCK.__mul__)
+)
+policies = st.builds(
+    Policy, (st.lists(rules, max_size=4) | st.lists(overlapping, min_size=2, max_size=3)).map(tuple), st.booleans(),
+    st.booleans(), disks(),
+)  # fmt: skip
 cases = settings(max_examples=100)
 
 
@@ -237,6 +246,7 @@ def test_nothing_goes_that_must_stay(world: World, policy: Policy) -> None:
             case Cause.ROOM:
                 allowed = {Tree.TRASH, Tree.ARCHIVE} if policy.archives_for_room else {Tree.TRASH}
                 assert one.candidate.tree in allowed
+                assert not one.to_trash
 
 
 @cases
@@ -497,6 +507,29 @@ def test_room_reads_no_further_than_to_the_last_that_goes(world: World, archives
             assert reader.read[tree] == max(last_of(world, plan, tree), min(1, len(world.of(tree))))
 
 
+@pytest.mark.parametrize(
+    ("rules", "lacks", "camera", "days", "wanted"),
+    [
+        ((), 0, "front", 900, False),
+        ((Rule(Tree.TRASH, age_s=30 * DAY),), 0, "front", 30, False),
+        ((Rule(Tree.TRASH, age_s=30 * DAY),), 0, "front", 31, True),
+        ((Rule(Tree.ARCHIVE, age_s=30 * DAY),), 0, "front", 31, False),
+        ((Rule(Tree.TRASH, ("front",), max_bytes=BLOCK),), 0, "front", 8, True),
+        ((Rule(Tree.TRASH, ("front",), max_bytes=BLOCK),), 0, "garden", 8, False),
+        ((Rule(Tree.TRASH, max_bytes=2 * BLOCK),), 0, "front", 8, False),
+        ((Rule(Tree.TRASH, max_bytes=BLOCK, keep_s=9 * DAY),), 1, "front", 8, False),  # nor for room
+        ((), 1, "garden", 8, True),
+    ],
+)
+def test_demand_is_for_what_may_have_to_go(
+    rules: tuple[Rule, ...], lacks: int, camera: str, days: float, *, wanted: bool
+) -> None:
+    stands = world(candidate(50, 2 * BLOCK, tree=Tree.TRASH))
+    policy = Policy(rules, disks=(replace(EVERYWHERE, wanted=lacks),))
+
+    assert Demand(Tree.TRASH, stands.holdings, policy, NOW).wants(camera, NOW - days * DAY) is wanted
+
+
 # -- examples ---------------------------------------------------------------------------------------------
 
 
@@ -515,6 +548,40 @@ def test_broad_ceiling_takes_nothing_that_a_narrow_one_makes_needless() -> None:
 
     assert [one.candidate.camera for one in plan.removals] == ["front"] * 5
     assert {one.reason for one in plan.removals} == {reason_of(rules[1])}
+
+
+def test_broad_ceiling_takes_the_oldest_of_what_it_needs_besides() -> None:
+    stands = world(
+        *(candidate(50 - n, 10 * BLOCK, "garden", name=f"garden{n}") for n in range(5)),
+        *(candidate(40 - n, 10 * BLOCK, name=f"front{n}") for n in range(5)),
+    )
+    rules = (Rule(Tree.ARCHIVE, max_bytes=61 * BLOCK), Rule(Tree.ARCHIVE, ("front",), max_bytes=31 * BLOCK))
+
+    plan = stands.plan(Policy(rules))
+
+    assert [(one.candidate.path.stem, one.reason) for one in plan.removals] == [
+        ("garden0", reason_of(rules[0])), ("garden1", reason_of(rules[0])),
+        ("front0", reason_of(rules[1])), ("front1", reason_of(rules[1])),
+    ]  # fmt: skip
+
+
+def test_reading_goes_on_while_any_camera_has_something_too_old() -> None:
+    stands = world(candidate(20, camera="garden"), candidate(15, camera="garden"), candidate(10))
+    rules = (Rule(Tree.ARCHIVE, ("front",), age_s=7 * DAY), Rule(Tree.ARCHIVE, age_s=30 * DAY))
+
+    assert names(stands.plan(Policy(rules))) == ["front_0010.000"]
+
+
+@pytest.mark.parametrize(("days", "goes"), [(30, False), (30.001, True)])
+def test_age_is_to_be_exceeded(days: float, *, goes: bool) -> None:
+    assert bool(world(candidate(days)).plan(Policy((Rule(Tree.ARCHIVE, age_s=30 * DAY),))).removals) is goes
+
+
+@pytest.mark.parametrize(("days", "goes"), [(7, True), (6.999, False)])
+def test_keep_ends_when_it_is_reached(days: float, *, goes: bool) -> None:
+    rules = (Rule(Tree.ARCHIVE, keep_s=7 * DAY, max_bytes=0),)
+
+    assert bool(world(candidate(days)).plan(Policy(rules)).removals) is goes
 
 
 def test_size_takes_nothing_that_an_age_makes_needless() -> None:
