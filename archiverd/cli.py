@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout, suppress
@@ -29,12 +27,21 @@ from archiverd.options import (
     work,
 )
 from archiverd.service_verbs import service_group
+from archiverd.trash_verbs import trash_group
+from archiverd.verbs import (
+    ask,
+    catalog_path,
+    load_for,
+    moment,
+    print_answers,
+    print_json,
+    print_lines,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from archiverd.config import Config
-    from archiverd.owner import Answer
     from archiverd.pipeline import Pipeline, Summary
     from archiverd.policy.model import Tree
     from archiverd.policy.planning import RunPlan
@@ -42,8 +49,6 @@ if TYPE_CHECKING:
     from archiverd.service.progress import ProgressReporter
     from archiverd.storage.catalog import Catalog
     from archiverd.storage.file_manager import FileManager
-
-_WIDE = 200  # columns of a table that does not go to a terminal
 
 
 def main() -> None:
@@ -93,36 +98,11 @@ def _complain(error: ArchiverError) -> None:
 
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            _say(f"archiverd: {problem}")
+            say(f"archiverd: {problem}")
         return
-    _say(f"archiverd: {error.message}")
+    say(f"archiverd: {error.message}")
     if error.advice:
-        _say(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}")
-
-
-def _say(line: str) -> None:
-    """Tell it on stderr. Where that takes nothing (full, closed), there is nobody to tell, and the exit code does."""
-    with suppress(OSError):
-        click.echo(line, err=True)
-
-
-# -- printing ---------------------------------------------------------------------------------------------
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
-
-
-def _print_lines(lines: Iterable[str], *, err: bool = False) -> None:
-    for line in lines:
-        click.echo(line, err=err)
-
-
-def _print_table(table: Table, *, err: bool = False) -> None:
-    from rich.console import Console
-
-    stream = sys.stderr if err else sys.stdout
-    Console(file=stream, width=None if stream.isatty() else _WIDE, soft_wrap=False).print(table)
+        say(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}")
 
 
 # -- verbs ------------------------------------------------------------------------------------------------
@@ -173,7 +153,7 @@ def _preview(pipeline: Pipeline, config: Config, options: Options) -> int:
     with Logger(console):
         plan = pipeline.preview()
     if options["as_json"]:
-        _print_json({"plan": reports.plan_json(plan)})
+        print_json({"plan": reports.plan_json(plan)})
         return 0
     _print_plan(plan)
     click.echo("Nothing was changed (--dry-run).")
@@ -204,11 +184,11 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
         click.echo("No recording was touched.", err=True)
         return 0
     if options["as_json"]:
-        _print_json(_summary_json(summary))
+        print_json(_summary_json(summary))
     else:
         if not summary.plan.work:
             _print_plan(summary.plan)
-        _print_lines(_summary_lines(summary))
+        print_lines(_summary_lines(summary))
     if summary.stopped is not None and isinstance(summary.stopped, ArchiverError):
         _complain(summary.stopped)
     return summary.exit_code
@@ -218,16 +198,12 @@ def _print_plan(plan: RunPlan, *, err: bool = False) -> None:
     from archiverd import reports
 
     if plan.items:
-        _print_table(reports.plan_table(plan), err=err)
-    _print_lines(reports.plan_lines(plan), err=err)
+        print_table(reports.plan_table(plan), err=err)
+    print_lines(reports.plan_lines(plan), err=err)
 
 
 def _ask(plan: RunPlan, stop: StopToken) -> bool:
-    """Ask on the terminal, and heed a stop while waiting for the answer."""
-    click.echo(f"Go ahead with {len(plan.work)} recordings? [y/N] ", nl=False, err=True)
-    ready, _, _ = select.select([sys.stdin, stop.fileno()], [], [])
-    stop.check()
-    return sys.stdin in ready and sys.stdin.readline().strip().lower() in ("y", "yes")
+    return ask(f"Go ahead with {len(plan.work)} recordings?", stop)
 
 
 def _summary_lines(summary: Summary) -> list[str]:
@@ -280,23 +256,23 @@ def discover(explain: Path | None, **options: Any) -> int:  # Any: option values
     from archiverd.policy.stop import NeverStop
     from archiverd.service.logger import Logger
 
-    config = load_config(options).config if explain is None else _load_for([explain], options)
+    config = load_config(options).config if explain is None else load_for([explain], options)
     examiner = Examiner(config, Pipeline(config, NeverStop()).roots, time.time)
     with Logger(log_levels(config, options)[1]):
         if explain is not None:
             answer = examiner.explain(explain)
             if options["as_json"]:
-                _print_json(reports.explanation_json(answer))
+                print_json(reports.explanation_json(answer))
             else:
-                _print_lines(reports.explanation_lines(answer))
+                print_lines(reports.explanation_lines(answer))
             return 0 if answer.answer.is_footage else 1
         found = examiner.discover()
     if options["as_json"]:
-        _print_json(reports.discovery_json(found))
+        print_json(reports.discovery_json(found))
         return 0
     if found.recordings:
-        _print_table(reports.discovery_table(found))
-    _print_lines(reports.discovery_lines(found))
+        print_table(reports.discovery_table(found))
+    print_lines(reports.discovery_lines(found))
     return 0
 
 
@@ -320,9 +296,9 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     with _catalog(config) as catalog:
         report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(), find_daemon(config.state_dir))
     if options["as_json"]:
-        _print_json(report)
+        print_json(report)
     else:
-        _print_lines(reports.status_lines(report))
+        print_lines(reports.status_lines(report))
     return 0
 
 
@@ -345,7 +321,7 @@ def list_command(camera: str | None, since: str | None, state: str | None, **opt
     config = load_config(options).config
     if state is not None and state not in list(State):
         raise UsageError(f"--state {state}: there is no such state", advice=f"States are {', '.join(State)}")
-    begin = _since(since)
+    begin = moment(since)
     with _catalog(config) as catalog:
         recordings = [
             recording
@@ -354,28 +330,12 @@ def list_command(camera: str | None, since: str | None, state: str | None, **opt
             and (begin is None or recording.name.taken_at >= begin)
         ]
     if options["as_json"]:
-        _print_json([reports.recording_json(recording) for recording in recordings])
+        print_json([reports.recording_json(recording) for recording in recordings])
     elif recordings:
-        _print_table(reports.list_table(recordings))
+        print_table(reports.list_table(recordings))
     else:
         click.echo("No recordings.")
     return 0
-
-
-def _since(text: str | None) -> Any:  # Any: a datetime, or None
-    from datetime import datetime, timedelta
-
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        from pytimeparse.timeparse import timeparse as parse
-
-        seconds = parse(text)
-    if seconds is None:
-        raise UsageError(f"--since {text}: is neither a date nor a duration", advice="Write 2026-11-01, or '3 days'")
-    return datetime.now() - timedelta(seconds=seconds)
 
 
 @cli.command()
@@ -392,7 +352,7 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     from archiverd import reports
     from archiverd.live import find_daemon
 
-    config = _load_for([path], options)
+    config = load_for([path], options)
     ((tree, place),) = _places(config, [path])
     running = find_daemon(config.state_dir).running
     with _catalog(config) as catalog:
@@ -403,15 +363,15 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
             | {"history": [{"at": e.at, "state": e.state, "reason": e.reason} for e in history]}
             for row, history in found
         ]
-        _print_json(events)
+        print_json(events)
     roots = _roots(config)
     for row, history in [] if options["as_json"] else found:
-        _print_lines(reports.why_lines(row, history, roots, running=running))
+        print_lines(reports.why_lines(row, history, roots, running=running))
     if not found and not options["as_json"]:
         of_snapshot = _of_snapshot(config, (tree, place))
         names = config.patterns.in_tree(tree)
         words = reports.unknown_lines(path, names, tree, place, of_snapshot, running=running)
-        _print_lines(words)
+        print_lines(words)
     return 0 if found else 1
 
 
@@ -448,8 +408,8 @@ def protect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import owner
 
-    config = _load_for(paths, options)
-    return _answer(owner.protect(_files(config), config.patterns, _places(config, paths)), options)
+    config = load_for(paths, options)
+    return print_answers(owner.protect(_files(config), config.patterns, _places(config, paths)), options)
 
 
 @cli.command()
@@ -467,10 +427,10 @@ def unprotect(paths: tuple[Path, ...], **options: Any) -> int:  # Any: as above
 
     from archiverd import owner
 
-    config = _load_for(paths, options)
+    config = load_for(paths, options)
     places = _places(config, paths)
     with _catalog_to_tell(config) as catalog:
-        return _answer(owner.unprotect(_files(config), config.patterns, places, catalog, time.time()), options)
+        return print_answers(owner.unprotect(_files(config), config.patterns, places, catalog, time.time()), options)
 
 
 @cli.command()
@@ -494,29 +454,16 @@ def retry(paths: tuple[Path, ...], everything: bool, **options: Any) -> int:  # 
 
     if bool(paths) == everything:
         raise UsageError("name recordings, or give --all", advice="`archiverd list --state quarantined` names them")
-    config = _load_for(paths, options)
+    config = load_for(paths, options)
     when = owner.AT_ONCE if find_daemon(config.state_dir).running else owner.NEXT_RUN
-    with Catalog(_catalog_path(config)) as catalog:
+    with Catalog(catalog_path(config)) as catalog:
         if everything:
             answers = owner.retry_all(catalog, time.time(), when)
             if not answers and not options["as_json"]:
                 click.echo("Nothing is quarantined.")
-            return _answer(answers, options)
-        return _answer(owner.retry(catalog, [path for _, path in _places(config, paths)], time.time(), when), options)
-
-
-def _load_for(paths: Iterable[Path], options: Options) -> Config:
-    """The configuration for some paths: where they lie in another input than the configured one, that input's."""
-    from archiverd.pipeline import Pipeline
-    from archiverd.policy.stop import NeverStop
-    from archiverd.storage.roots import source_root_above
-    from archiverd.trees import relative_to_root
-
-    config = load_config(options).config
-    roots = Pipeline(config, NeverStop()).roots
-    stray = next((path for path in paths if relative_to_root(path, roots) is None), None)
-    found = source_root_above(stray) if stray is not None and options["directory"] is None else None
-    return config if found is None else load_config({**options, "directory": str(found)}).config
+            return print_answers(answers, options)
+        wanted = [path for _, path in _places(config, paths)]
+        return print_answers(owner.retry(catalog, wanted, time.time(), when), options)
 
 
 def _files(config: Config) -> FileManager:
@@ -545,21 +492,10 @@ def _places(config: Config, paths: Iterable[Path]) -> list[tuple[Tree, PurePosix
     return places
 
 
-def _answer(answers: list[Answer], options: Options) -> int:
-    from archiverd.policy.naming import printable
-
-    told = [{"path": printable(a.path), "answer": a.words, "refused": a.refused} for a in answers]
-    if options["as_json"]:
-        _print_json(told)
-    else:
-        _print_lines(f"{answer['path']}: {answer['answer']}" for answer in told)
-    return 1 if any(answer.refused for answer in answers) else 0
-
-
 def _catalog(config: Config) -> AbstractContextManager[Catalog]:
     from archiverd.storage.catalog import Catalog
 
-    return Catalog.to_read(_catalog_path(config))
+    return Catalog.to_read(catalog_path(config))
 
 
 @contextmanager
@@ -574,35 +510,6 @@ def _catalog_to_tell(config: Config) -> Iterator[Catalog | None]:
         with suppress(CatalogLostError):
             catalog = stack.enter_context(Catalog(path)) if path.exists() else None
         yield catalog
-
-
-def _catalog_path(config: Config) -> Path:
-    """The catalog's file. Raises: StartupError where there is none."""
-    from archiverd.storage.catalog_schema import FILE_NAME
-    from archiverd.storage.roots import read_marker
-
-    path = config.state_dir / FILE_NAME
-    if path.exists():
-        return path
-    if not os.path.isdir(config.directory):  # noqa: PTH112  (is_dir may raise)
-        raise StartupError(
-            f"{config.directory}: the input directory is not there",
-            advice="Is its disk mounted? A daemon that serves it waits for it, and says so in its log",
-        )
-    marker = read_marker(config.directory)
-    if marker is not None and marker.state_dir and marker.state_dir != str(config.state_dir):
-        raise StartupError(
-            f"{path}: is not there; the catalog of this tree is in {marker.state_dir}",
-            advice=f"Name it with --state-dir {marker.state_dir}, or with --config the file that does",
-        )
-    if marker is not None:
-        raise StartupError(
-            f"{path}: the catalog is not there any more",
-            advice=f"The next run makes it anew from the trees: archiverd run {config.directory}",
-        )
-    raise StartupError(
-        f"{path}: there is no catalog yet", advice=f"Begin with: archiverd run {config.directory} --dry-run"
-    )
 
 
 @cli.command()
@@ -643,9 +550,9 @@ def check(level: str | None, repair: bool, **options: Any) -> int:  # Any: as ab
             Level(level or Level.NORMAL), make_reporter, logger.below, repair=repair
         )  # fmt: skip
     if options["as_json"]:
-        _print_json(reports.check_json(report))
+        print_json(reports.check_json(report))
     else:
-        _print_lines(reports.check_lines(report))
+        print_lines(reports.check_lines(report))
     return report.exit_code
 
 
@@ -676,24 +583,25 @@ def probe(**options: Any) -> int:  # Any: as above
 
     def begin(rung: str, kind: str) -> None:
         if shows:
-            _say(f"Trying {rung} with {kind} footage ...")
+            say(f"Trying {rung} with {kind} footage ...")
 
     with GracefulExit() as stop, Logger(log_levels(config, options)[1]):
         prober = Pipeline(config, stop).prober()
         equipment = prober.equipment()
         if not options["as_json"]:
-            _print_lines(reports.equipment_lines(equipment))
+            print_lines(reports.equipment_lines(equipment))
         probed = prober.probe_all(equipment, begin)
     good = works(rungs_for(config.hardware), probed)
     if options["as_json"]:
-        _print_json(reports.probe_json(equipment, probed, config.codec, config.hardware, works=good))
+        print_json(reports.probe_json(equipment, probed, config.codec, config.hardware, works=good))
     else:
-        _print_table(reports.probe_table(probed, config.codec))
-        _print_lines(reports.probe_lines(probed, config.hardware, works=good))
+        print_table(reports.probe_table(probed, config.codec))
+        print_lines(reports.probe_lines(probed, config.hardware, works=good))
     return 0 if good else StartupError.exit_code
 
 
 cli.add_command(service_group)
+cli.add_command(trash_group)
 
 
 @cli.group("config")
@@ -712,13 +620,7 @@ def config_check(**options: Any) -> int:  # Any: as above
     if doubtful := doubts(loaded):
         raise ConfigError(doubtful)
     if options["as_json"]:
-        _print_json(
-            {
-                "file": None if loaded.file is None else str(loaded.file),
-                "problems": [],
-                "rules": rules_json(loaded.config),
-            }
-        )
+        print_json({"file": None if loaded.file is None else str(loaded.file), "problems": []})
     else:
         click.echo(f"{loaded.file or 'defaults'}: good")
         _print_lines(f"  {line}" for line in rule_lines(loaded.config))
@@ -734,7 +636,7 @@ def config_show(**options: Any) -> int:  # Any: as above
 
     loaded = load_config(options)
     if options["as_json"]:
-        _print_json(as_json(loaded))
+        print_json(as_json(loaded))
         return 0
     for key, value, source in show(loaded):
         click.echo(f"{key} = {value}  # {source}")
@@ -780,5 +682,5 @@ def config_init(directory: str | None, target: Path | None, yes: bool, dry_run: 
         click.echo(text, nl=False)
         return 0
     dialogue.write(text, path)
-    _print_lines(dialogue.next_steps(path))
+    print_lines(dialogue.next_steps(path))
     return 0

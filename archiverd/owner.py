@@ -7,9 +7,9 @@ was seen in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from archiverd.policy.answer import Answer
 from archiverd.policy.model import Recording, State, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import FileKind
@@ -22,15 +22,6 @@ NEXT_RUN = "by the next run"
 AT_ONCE = "now, by the daemon"
 
 _CAN_BE_TRIED = (State.QUARANTINED, State.WAITING)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was done about one path, in words; `refused` where nothing could be."""
-
-    path: PurePosixPath
-    words: str
-    refused: bool = False
 
 
 def protect(files: FileManager, names: NamePatterns, places: Iterable[Place]) -> list[Answer]:

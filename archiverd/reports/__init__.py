@@ -18,6 +18,7 @@ from archiverd.reports.runs import (
     standing_lines,
     summary_lines,
 )
+from archiverd.reports.trash import emptied_lines, emptying_lines, trash_json, trash_lines, trash_table
 from archiverd.reports.tree import discovery_json, discovery_lines, discovery_table, explanation_json, explanation_lines
 from archiverd.reports.words import JsonObject, share_text, size_text, span_text, time_text
 
@@ -31,6 +32,8 @@ __all__ = [
     "discovery_json",
     "discovery_lines",
     "discovery_table",
+    "emptied_lines",
+    "emptying_lines",
     "equipment_lines",
     "explanation_json",
     "explanation_lines",
@@ -54,6 +57,9 @@ __all__ = [
     "status_lines",
     "summary_lines",
     "time_text",
+    "trash_json",
+    "trash_lines",
+    "trash_table",
     "unknown_lines",
     "why_lines",
 ]

@@ -103,6 +103,14 @@ def see_marked(tree: Tree, root: Path) -> None:
     )
 
 
+def see_marked_by(catalog_id: str, tree: Tree, root: Path) -> None:
+    """See that a root is marked, and not by another catalog. Raises: StartupError, LockedError."""
+    see_marked(tree, root)
+    marker = read_marker(root)
+    if marker is not None and marker.catalog not in ("", catalog_id):
+        raise LockedError(f"{root}: the {tree} tree belongs to catalog {marker.catalog}, not to {catalog_id}")
+
+
 def disks_of(roots: Iterable[Path]) -> dict[Path, int]:
     """On which file system (st_dev) each directory stands; what is not there is left out."""
     found = {}

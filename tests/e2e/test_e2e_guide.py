@@ -31,7 +31,7 @@ START = datetime(2026, 3, 14, 7, 0)
 _PLACE = "/srv/ftp/cameras"  # in the guide
 _CONFIG = "/etc/archiverd/archiverd.toml"
 _INSTALLED = "/usr/local/bin/archiverd"
-_QUESTION = re.compile(r"(?P<question>\w+ \[.*\]:|Go ahead .*\[y/N\]) ?(?P<answer>.*)")
+_QUESTION = re.compile(r"(?P<question>\w+ \[.*\]:|(?:Go ahead|Delete) .*\[y/N\]) ?(?P<answer>.*)")
 
 
 @dataclass(frozen=True, slots=True)
