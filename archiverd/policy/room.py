@@ -32,6 +32,11 @@ class Room:
         """The room it should have: `min_free`, and no more than a tenth of it."""
         return floor(self.size, min_free)
 
+    def wanted(self, min_free: int) -> int:
+        """The bytes that are to become free, where there is less room than that: a little more, to last for a while."""
+        least = self.floor(min_free)
+        return int(least * _RECOVERED) - self.free if self.free < least else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
