@@ -261,6 +261,15 @@ def _ceilings(tree: Tree, holdings: Holdings, policy: Policy) -> list[_Ceiling]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the rules say of one camera in one tree."""
+
+    age_s: float | None
+    keep_s: float
+    ceilings: Sequence[_Ceiling]
+
+
 @dataclass(slots=True)
 class _Thought:
     """A candidate as it was come by, and what speaks for its going."""
@@ -283,17 +292,17 @@ class _Planning:
         self._shortfalls: list[Shortfall] = []
         self._rest: dict[Tree, Iterator[Candidate]] = {}  # what ages and sizes leave, in its order
         self._freed: dict[Disk, int] = dict.fromkeys(policy.disks, 0)
-        self._ages: dict[tuple[Tree, str], float | None] = {}
-        self._keeps: dict[tuple[Tree, str], float] = {}
+        self._ceilings: dict[Tree, Sequence[_Ceiling]] = {}
+        self._said: dict[tuple[Tree, str], _Said] = {}
 
     # -- ages and sizes -----------------------------------------------------------------------------------
 
     def by_rules(self, tree: Tree, candidates: Callable[[Demand], Iterable[Candidate]]) -> None:
         """What of a tree is too old, or too much."""
         holdings, arriving = self._with_moved(tree)
-        ceilings = _ceilings(tree, holdings, self._policy)
+        self._ceilings[tree] = ceilings = _ceilings(tree, holdings, self._policy)
         stream = iter(candidates(Demand(tree, holdings, self._policy, self._now)))
-        thoughts = [thought for one in self._read(tree, stream, ceilings) if (thought := self._think(one, ceilings))]
+        thoughts = [thought for one in self._read(tree, stream, ceilings) if (thought := self._think(one))]
         _spare(thoughts)
         left = []
         for thought in thoughts:
@@ -328,27 +337,30 @@ class _Planning:
             if not (is_over or candidate.due or _is_older(candidate.at, shortest_s, self._now)):
                 return
 
-    def _think(self, candidate: Candidate, ceilings: Sequence[_Ceiling]) -> _Thought | None:
+    def _think(self, candidate: Candidate) -> _Thought | None:
         """What speaks for the going of a candidate; None where it stays whatever does."""
         if candidate.keep:
             return None  # counted by whoever knows of all of them
-        fitting = [ceiling for ceiling in ceilings if ceiling.rule.fits(candidate.camera)]
-        too_old = candidate.due or self._too_old(candidate)
-        over = [] if too_old else [ceiling for ceiling in fitting if ceiling.over > 0]
+        said = self._said_of(candidate)
+        too_old = candidate.due or self._too_old(candidate, said.age_s)
+        over = [] if too_old else [ceiling for ceiling in said.ceilings if ceiling.over > 0]
         if not too_old and not over:
             return _Thought(candidate)
         if not self._may_go(candidate, Cause.AGE):
             return None
-        for ceiling in fitting:
+        for ceiling in said.ceilings:
             ceiling.held -= candidate.size
-        return _Thought(candidate, too_old, fitting, over)
+        return _Thought(candidate, too_old, said.ceilings, over)
 
-    def _too_old(self, candidate: Candidate) -> str:
+    def _said_of(self, candidate: Candidate) -> _Said:
+        tree, camera = key = candidate.tree, candidate.camera
+        if key not in self._said:
+            fitting = [ceiling for ceiling in self._ceilings[tree] if ceiling.rule.fits(camera)]
+            self._said[key] = _Said(self._policy.age_s(tree, camera), self._policy.keep_s(tree, camera), fitting)
+        return self._said[key]
+
+    def _too_old(self, candidate: Candidate, age_s: float | None) -> str:
         """Why it goes for its age; empty where it does not."""
-        key = (candidate.tree, candidate.camera)
-        if key not in self._ages:
-            self._ages[key] = self._policy.age_s(*key)
-        age_s = self._ages[key]
         if age_s is None or not _is_older(candidate.at, age_s, self._now):
             return ""
         where = "in the trash for more" if candidate.tree is Tree.TRASH else "older"
@@ -356,10 +368,7 @@ class _Planning:
 
     def _may_go(self, candidate: Candidate, cause: Cause) -> bool:
         """Whether it is no longer guaranteed, nor an only copy that would be lost."""
-        key = (candidate.tree, candidate.camera)
-        if key not in self._keeps:
-            self._keeps[key] = self._policy.keep_s(*key)
-        if _is_younger(candidate.at, self._keeps[key], self._now):
+        if _is_younger(candidate.at, self._said_of(candidate).keep_s, self._now):
             return False
         if candidate.only_copy and not self._goes_to_trash(candidate, cause):
             why = (candidate.tree, NO_ROOM_IN_TRASH)
