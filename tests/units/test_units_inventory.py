@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiverd.policy.inventory import Inventory, Span
@@ -35,6 +35,7 @@ def test_inventory_survives_the_catalog(inventory: Inventory) -> None:
     assert Inventory.from_text(text) == inventory
 
 
+@settings(max_examples=30)
 @given(
     st.text() | st.none() | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(json.dumps)
 )
