@@ -486,10 +486,11 @@ class FileManager:
             place = Place(to.tree, candidate)
             if self.status(to.tree, candidate) is not None:
                 continue
-            self._make_directories(to.tree, candidate.parts[:-1])
-            keep = self._keep_ahead(place) if protected else None
+            above = candidate.parts[:-1]
+            keep = self._in_directories(to.tree, above, partial(self._keep_ahead, place)) if protected else None
             with self._dropped_if_in_vain(keep, place), suppress(FileExistsError):
-                self._bring_to(Place(Tree.TRASH, path), place, job, stop)
+                bring = partial(self._bring_to, Place(Tree.TRASH, path), place, job, stop)
+                self._in_directories(to.tree, above, bring)
                 return candidate
             # Somebody else's file has just got this name; a `.keep` made for ours would keep that one.
             if keep is not None:

@@ -37,6 +37,11 @@ def ask(rig: Rig, verb: str, *arguments: str | Path) -> int:
     return run_command_line(["trash", verb, *where, *config, *map(str, arguments)])
 
 
+def sound(rig: Rig) -> bool:
+    """Whether `check` finds nothing that somebody should look at."""
+    return run_command_line(["check", "--quick", "--config", str(rig.config_file), str(rig.camera)]) == 0
+
+
 def listed(rig: Rig, capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, Any]]:
     capsys.readouterr()
     assert ask(rig, "list", "--json", *options) == 0
@@ -153,6 +158,7 @@ def test_source_comes_back_with_its_snapshots_and_is_kept(rig: Rig, capsys: pyte
     assert rig.row(first).disposed_to is None
     assert "taken back from the trash as" in "".join(history(rig, first))
     assert str(first.path) not in paths(listed(rig, capsys))
+    assert sound(rig)
 
     rig.run_inside()
     assert source.is_file(), "a run leaves it"
@@ -256,6 +262,7 @@ def test_archive_that_was_removed_is_the_archive_again(archived: Archived, capsy
     assert sha256_of(archive) == sha256
     assert keep_of(archive).is_file()
     assert (rig.row(first).state, rig.row(first).archive) == (State.DONE, first.path)
+    assert sound(rig)
     assert rig.run_inside().plan.work == ()
 
 
@@ -356,6 +363,7 @@ def test_empty_deletes_for_good_and_the_catalog_says_so(archived: Archived, caps
     assert rig.row(first).disposed_to is None
     assert any("its source in the trash was removed: the trash was emptied" in line for line in history(rig, first))
     assert rig.row(first).state is State.DONE
+    assert sound(rig)
     assert ask(rig, "restore", str(first.path)) == 1
 
 
