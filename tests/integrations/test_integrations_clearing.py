@@ -518,6 +518,15 @@ def test_a_disk_that_is_full_to_the_brim_is_cleared(tmp_path: Path, kind: Kind |
         assert (standing(trees), os.listdir(trees.at(Tree.ARCHIVE, DAY))) == ({}, [])
 
 
+def test_a_disk_with_room_for_an_aside_directory_and_no_other_name_is_cleared(plain: Trees, tmp_path: Path) -> None:
+    """As a btrfs answers that fills up meanwhile."""
+    put_all(plain)
+    ended = clear_in_a_child(plain, tmp_path, "delete", "-e", "inject=renameat2:error=ENOSPC:when=3+")
+    assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
+    assert ended.stdout == f"cleared {len(NAMES)} 0\n", ended.stderr
+    assert os.listdir(plain.at(Tree.ARCHIVE, DAY)) == []
+
+
 @pytest.mark.parametrize("kind", [None, *KINDS], ids=str)
 def test_a_full_disk_is_cleared_into_a_trash_on_another(tmp_path: Path, kind: Kind | None) -> None:
     with ExitStack() as stack:
