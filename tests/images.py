@@ -31,8 +31,11 @@ _MAKING = {
 
 
 def can_mount() -> bool:
-    """Whether this process may mount images: as root, with loop devices."""
-    return os.geteuid() == 0 and subprocess.run(["losetup", "--find"], capture_output=True).returncode == 0
+    """Whether this process may mount images: as root with CAP_SYS_ADMIN (bit 21), and loop devices."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    capabilities = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    may = os.geteuid() == 0 and bool(int(capabilities, 16) >> 21 & 1)
+    return may and subprocess.run(["losetup", "--find"], capture_output=True).returncode == 0
 
 
 KINDS: tuple[Kind, ...] = tuple(Kind) if can_mount() else ()
