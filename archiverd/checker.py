@@ -200,8 +200,8 @@ class Checker:
         rows = [] if self._catalog is None else self._catalog.at_path(path)
         if tree is Tree.ARCHIVE:
             return any(path == row.archive and row.state not in _OVER for row in rows)
-        entered = self._catalog is not None and self._catalog.trash_at(path) is not None
-        return entered or any(path in _places_in_trash(row) for row in rows)
+        lies = None if self._catalog is None else self._catalog.trash_at(path)
+        return any(path in _places_in_trash(row) or (lies is not None and row.id == lies.recording) for row in rows)
 
     # -- recordings ---------------------------------------------------------------------------------------
 
