@@ -695,6 +695,13 @@ def test_what_goes_is_moved_to_the_trash_where_that_has_room(
     assert ((Tree.ARCHIVE, NO_ROOM_IN_TRASH) in plan.kept) is not goes
 
 
+def test_archive_that_goes_for_room_goes_for_good() -> None:
+    lacking, trash = replace(APART[0], wanted=BLOCK), APART[1]
+    policy = Policy((), archives_for_room=True, disks=(lacking, trash))
+
+    assert [one.to_trash for one in world(candidate(40), candidate(30)).plan(policy).removals] == [False]
+
+
 def test_disk_counts_what_the_rules_free_there_before_it_takes_more() -> None:
     stands = world(candidate(40, 5 * BLOCK), candidate(20, 5 * BLOCK), candidate(10, 5 * BLOCK, tree=Tree.TRASH))
     rules = (Rule(Tree.ARCHIVE, age_s=30 * DAY),)
