@@ -117,7 +117,7 @@ WAYS: dict[str, Callable[[Rig], None]] = {
     "receipt-that-is-none": statement("UPDATE recording SET receipt = '{}' WHERE receipt IS NOT NULL"),
     "date-that-is-none": statement("UPDATE recording SET taken_at = '2026-13-01T00:00:00'"),
     "header-that-forbids-writing": flipped(18, 1),
-    "column-of-another-name": schema_change("camera BLOB", "cbmera BLOB"),
+    "column-of-another-name": schema_change("camera BLOB NOT NULL, taken_at", "cbmera BLOB NOT NULL, taken_at"),
     "path-that-leads-out": statement("UPDATE recording SET path = CAST('../../etc/x.mp4' AS BLOB) WHERE id = 1"),
 }
 SET_ASIDE = {way for way in WAYS if not way.startswith("deleted") and way != "emptied"}
