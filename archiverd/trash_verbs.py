@@ -123,14 +123,14 @@ def trash_empty(older_than: str | None, camera: str | None, *, dry_run: bool, **
             print_lines(reports.emptying_lines(going, len(found) - len(going)), err=as_json)
         if dry_run:
             return _previewed(going, as_json=as_json)
-        if not going or not (config.no_confirm or ask(f"Delete {len(going)} files for good?", stop)):
+        if going and not (config.no_confirm or ask(f"Delete {len(going)} files for good?", stop)):
             click.echo("Nothing was deleted.", err=True)
             return 0
         emptied = trash.empty(going)
         if as_json:
             refused = [{"path": printable(one.path), "reason": one.words} for one in emptied.refused]
             print_json({"files": emptied.files, "freed": emptied.freed, "refused": refused})
-        else:
+        elif going:
             print_lines(reports.emptied_lines(emptied.files, emptied.freed, emptied.refused))
         stop.check()
     return 1 if emptied.refused else 0

@@ -372,7 +372,9 @@ def test_empty_takes_what_is_old_enough_and_of_the_camera(
 ) -> None:
     rig, first, second = archived
     assert ask(rig, "empty", "--no-confirm", "--older-than", "1 day") == 0
-    assert capsys.readouterr().out == "Nothing in the trash is to go.\n"
+    assert capsys.readouterr() == ("Nothing in the trash is to go.\n", "")
+    assert ask(rig, "empty", "--no-confirm", "--older-than", "1 day", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"files": 0, "freed": 0, "refused": []}
     assert ask(rig, "empty", "--no-confirm", "--camera", "ba*", "--older-than", "0 s") == 0
     assert (rig.trash / first.path).is_file()
     assert not (rig.trash / second.path).exists()

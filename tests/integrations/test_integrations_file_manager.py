@@ -384,7 +384,7 @@ def test_two_that_publish_one_name_never_both_win(trees: Trees, tmp_path: Path, 
 
 # -- durability -------------------------------------------------------------------------------------------
 
-_SYNC = re.compile(r"(?:fsync|fdatasync)\(\d+<(.*)>\)\s+= 0")
+_SYNC = re.compile(r"(?:fsync|fdatasync)\(\d+<(.*?)>(?:\(deleted\))?\)\s+= 0")
 _RENAME = re.compile(r'renameat2\(\d+<(.*)>, "(.*)", \d+<(.*)>, "(.*)", RENAME_NOREPLACE\)\s+= 0')
 _UNLINK = re.compile(r'unlinkat\(\d+<(.*)>, "(.*)", 0\)\s+= 0')
 _COMMIT = re.compile(r'unlink\("(.*)-journal"\)\s+= 0')
@@ -1602,3 +1602,27 @@ def test_copy_that_a_start_sweeps_away_leaves_all_as_it_was(apart: Trees, mocker
     with pytest.raises(SourceChanged, match="taken away by an archiverd that started"):
         bring_back(SweptFiles(apart.roots, "c1", Modes()))
     assert (apart.names(Tree.SOURCE), apart.names(Tree.TRASH)) == ([], [str(CLIP)])
+
+
+BRINGS_BACK = 'print(files.bring_back(clip, Place(Tree.SOURCE, clip), "j1", NeverStop(), protected=True))'
+
+
+def test_keep_is_on_the_disk_before_the_file_is_there(trees: Trees, tmp_path: Path) -> None:
+    trees.put(Tree.TRASH, CLIP)
+    source, trash = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
+    assert steps_of(trees, BRINGS_BACK, tmp_path / "strace") == [
+        *sync_up(source),
+        f"rename {trash / CLIP} to {source / CLIP}",
+        *sync_up(source),
+        f"sync {trash / DAY}",
+    ]
+
+
+def test_copy_from_the_trash_is_on_the_disk_before_the_original_goes(apart: Trees, tmp_path: Path) -> None:
+    apart.put(Tree.TRASH, CLIP)
+    source, trash = apart.roots[Tree.SOURCE], apart.roots[Tree.TRASH]
+    done = steps_of(apart, BRINGS_BACK, tmp_path / "strace")
+    kept = len(sync_up(source))
+    assert done[:kept] == sync_up(source)
+    assert done[kept].startswith(f"sync {source / DAY}/#"), "a file without a name"
+    assert done[kept + 1 :] == [*sync_up(source), f"remove {trash / CLIP}", f"sync {trash / DAY}"]
