@@ -164,6 +164,13 @@ def test_what_leaves_the_archive_fills_the_disk_of_the_trash() -> None:
     assert only(foretell(stands, Policy(rules, delete=True), rates(0, 2 * GB), trash).outlooks).in_days is None
 
 
+def test_sources_fill_the_disk_of_the_trash_unless_they_are_deleted() -> None:
+    trash = room(20 * GB + 1, TRASH)
+
+    assert only(foretell({}, Policy(()), rates(2 * GB, 0), trash).outlooks).in_days == 11
+    assert only(foretell({}, Policy((), delete=True), rates(2 * GB, 0), trash).outlooks).in_days is None
+
+
 def test_what_should_be_gone_and_is_not_makes_no_room() -> None:
     rules = (Rule(ARCHIVE, age_s=10 * DAY),)
 
@@ -201,6 +208,14 @@ def test_nothing_is_foretold_before_there_is_a_day_of_history() -> None:
 
     assert only(young.outlooks) == Outlook("/mnt/archive", 4 * TB, 7 * GB, 0, is_known=False)
     assert only(older.outlooks).in_days == 4  # seven gigabytes in three and a half days are two a day
+
+
+def test_ceiling_is_named_without_rates_before_there_is_a_day_of_history() -> None:
+    rules = (Rule(ARCHIVE, age_s=90 * DAY, max_bytes=GB),)
+
+    found = foretell({(ARCHIVE, "front"): (1, GB)}, Policy(rules), rates(0, GB), days=0.9)
+
+    assert [one.limit for one in found.reaches] == ["the archive may hold 1 GB"]
 
 
 def test_disk_that_is_under_its_floor_now_is_told_whatever_is_known() -> None:
