@@ -270,6 +270,12 @@ def test_ceiling_that_is_in_the_way_is_named(most: int, a_day: int, limit: str) 
     assert reach.limit == limit
 
 
+def test_ceiling_of_another_camera_is_in_nobodys_way() -> None:
+    rules = (Rule(ARCHIVE, age_s=90 * DAY), Rule(ARCHIVE, ("garden",), max_bytes=GB), Rule(TRASH, max_bytes=GB))
+
+    assert [one.limit for one in reaches({(ARCHIVE, "front"): (40, GB)}, rules)] == [NOTHING_OLDER]
+
+
 def test_disk_without_room_is_named() -> None:
     rules = (Rule(ARCHIVE, age_s=90 * DAY),)
     stands = {(ARCHIVE, "front"): (40, GB)}
