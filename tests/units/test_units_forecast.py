@@ -273,7 +273,9 @@ def test_ceiling_that_is_in_the_way_is_named(most: int, a_day: int, limit: str) 
 def test_ceiling_of_another_camera_is_in_nobodys_way() -> None:
     rules = (Rule(ARCHIVE, age_s=90 * DAY), Rule(ARCHIVE, ("garden",), max_bytes=GB), Rule(TRASH, max_bytes=GB))
 
-    assert [one.limit for one in reaches({(ARCHIVE, "front"): (40, GB)}, rules)] == [NOTHING_OLDER]
+    stands = {(ARCHIVE, "front"): (40, GB), (ARCHIVE, "garden"): (1, GB)}
+
+    assert [one.limit for one in reaches(stands, rules)] == [NOTHING_OLDER, "garden in the archive may hold 1 GB"]
 
 
 def test_disk_without_room_is_named() -> None:
