@@ -120,6 +120,8 @@ class Recoverer:
         match after_removal(wanted, seen, others=others):
             case Removal.RELEASE:
                 self._catalog.release_removal([recording.id], recording.job)
+                if recording.state is State.DONE:
+                    self._note_copy(recording, place, wanted)
             case Removal.FINISH:
                 self._finish_removal(recording, place, wanted)
             case unreachable:
@@ -136,6 +138,18 @@ class Recoverer:
         else:
             self._catalog.trash_quarantined(recording, one, now)
         log.info("%s: was removed by a job that died (%s); noted", naming.printable(place.path), recording.reason)
+
+    def _note_copy(self, recording: Recording, place: Place, wanted: Fingerprint) -> None:
+        """Note a copy in a trash on another disk, where the death came before the original was removed.
+
+        The next cleanup finds that it is the same, and makes no second one.
+        """
+        lies = self._in_trash(place, wanted)
+        if lies is not None:
+            now = self._clock()
+            one = Trashed(lies, wanted, recording.name.camera, place, recording.reason, now, recording.id)
+            self._catalog.trashed(one, now)
+            log.info("%s: lies in the trash too, copied by a job that died; noted", naming.printable(lies))
 
     def _note_removed_snapshots(self, recording: Recording) -> None:
         """Note which of the snapshots beside a claimed archive are not there any more."""
