@@ -14,8 +14,9 @@ from math import inf
 
 from archiverd.policy.inventory import Inventory, Span
 from archiverd.policy.model import Tree
-from archiverd.policy.retention import LOW_WATER, Policy, Rule, days_words, size_words
+from archiverd.policy.retention import LOW_WATER, Policy, Rule
 from archiverd.policy.room import Room
+from archiverd.policy.words import days_words, size_words
 
 YEARS = 10  # that are played through
 RATE_DAYS = 7  # over which the rates are counted

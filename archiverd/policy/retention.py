@@ -16,6 +16,8 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from archiverd.policy.model import Fingerprint, Tree
+from archiverd.policy.words import days_words
+from archiverd.policy.words import size_words as size_words  # noqa: PLC0414  (others take it from here)
 
 LOW_WATER = 0.99  # of a max_size: down to that, so that not every new clip has one removed
 
@@ -459,21 +461,3 @@ def reckoned_at(taken_at: datetime, mtime_s: float, seen_at: float, now: float) 
 
 def _is_credible(at: float, now: float) -> bool:
     return _FIRST_AT <= at <= now + _TRUSTED_S
-
-
-# -- words ------------------------------------------------------------------------------------------------
-
-
-def days_words(seconds: float) -> str:
-    """A span in days, or in hours where it is shorter than two."""
-    if seconds < 2 * _DAY_S:
-        return f"{round(seconds / 3600, 1):g} hours"
-    return f"{round(seconds / _DAY_S, 1):.10g} days"
-
-
-def size_words(size: int) -> str:
-    """A number of bytes in decimal units, as disks are sold."""
-    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if size >= unit:
-            return f"{round(size / unit, 2):.10g} {name}"
-    return f"{size} bytes"

@@ -6,10 +6,11 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from archiverd.policy.problems import Problem, ProblemKind
+from archiverd.policy.words import size_words
 
 _RECOVERED = 1.1  # times the floor, before there is room enough again
 _PART = 10  # of a small file system that is enough, whatever the floor
-_STEP = 100_000_000  # bytes: what is told of the room left is no finer, for each change is kept
+_STEP = 100_000_000  # bytes: what is told of the room left is no finer, for each change is kept; of a small disk it is
 
 _RESERVE = 32 * 1024 * 1024  # bytes that no archive is begun in: the catalog is to note how each job ends
 _RESERVE_PART = 50  # of a small file system that is enough
@@ -84,12 +85,7 @@ def cramped(rooms: Iterable[Room], min_free: int | None, before: Container[str])
 
 
 def _problem(room: Room, floor: int) -> Problem:
-    free = room.free // _STEP * _STEP
-    message = (
-        f"{room.path}: the disk of {', '.join(room.what)} has {_gb(free)} left, and should have {_gb(floor)} (min_free)"
-    )
+    step = max(1, min(_STEP, 10 ** len(str(floor)) // 100))
+    left, least = size_words(room.free // step * step), size_words(floor)
+    message = f"{room.path}: the disk of {', '.join(room.what)} has {left} left, and should have {least} (min_free)"
     return Problem(ProblemKind.DISK, room.path, message, "Make room there, or give it a larger disk")
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import printable
-from archiverd.policy.retention import Cause, CleanupPlan, Removal, Sum, size_words
-from archiverd.reports.words import JsonObject, add_row, date_text, safe, table_of
+from archiverd.policy.retention import Cause, CleanupPlan, Removal, Sum
+from archiverd.policy.words import size_words
+from archiverd.reports.words import LISTED, JsonObject, add_row, date_text, safe, table_of
 
 if TYPE_CHECKING:
     from rich.table import Table

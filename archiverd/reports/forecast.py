@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from archiverd.policy.forecast import YEARS, Forecast, Outlook, Reach
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import printable
-from archiverd.policy.retention import days_words, size_words
+from archiverd.policy.words import days_words, size_words
 from archiverd.reports.words import JsonObject, safe
 
 _DAY_S = 86_400.0

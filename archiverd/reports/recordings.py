@@ -13,6 +13,7 @@ from archiverd.policy.live import NO_DAEMON, Daemon
 from archiverd.policy.model import Event, FoundFile, Receipt, Recording, Snapshot, State, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import FileKind, NotAClip, printable
+from archiverd.policy.words import size_words
 from archiverd.reports.daemon import daemon_json, daemon_lines, problem_lines, problems_json
 from archiverd.reports.runs import standing_lines
 from archiverd.reports.words import (

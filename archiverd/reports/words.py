@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from archiverd.policy.naming import printable
+from archiverd.policy.words import size_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,16 +17,10 @@ JsonObject = dict[str, Any]  # Any: what json.dumps takes
 
 LISTED = 10  # of a kind that are named one by one
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
 
 def size_text(size: float) -> str:
-    """Bytes as people read them, in powers of 1024."""
-    for unit in _UNITS[:-1]:
-        if abs(round(size, 1)) < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"
+    """Bytes as people read them."""
+    return size_words(size)
 
 
 def time_text(seconds: float) -> str:

@@ -95,7 +95,7 @@ def test_what_was_seen_is_shown_before_it_is_asked_about(machine: Machine) -> No
     _, shown = asked(machine, "\n" * 7)
     upload, archive, original, trash, age, full, group, hardware = re.split(r"\n(?=\w[^\n]*\?\n)", shown.lstrip("\n"))
     assert f"{where}: Clips of 1 camera were found, " in upload
-    assert " About 1.0 GiB a day." in upload
+    assert " About 1.07 GB a day." in upload
     assert f"{machine.path('srv/old')}: Clips of 1 camera were found, " in upload
     assert re.search(rf"{machine.path('mnt/disk')}  xfs, .+ free of .+\n", archive)
     assert re.search(r"stick  vfat, .*; takes no file of 4 GiB or more; may know no owners", archive)

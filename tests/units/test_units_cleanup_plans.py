@@ -29,12 +29,11 @@ from archiverd.policy.retention import (
     Policy,
     Rule,
     Sum,
-    days_words,
     in_order,
     plan_cleanup,
     reckoned_at,
-    size_words,
 )
+from archiverd.policy.words import days_words, size_words
 
 GOLDEN = Path(__file__).with_name("golden") / "cleanup"
 WRITE = "ARCHIVERD_WRITE_GOLDEN"

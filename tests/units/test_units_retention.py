@@ -29,12 +29,11 @@ from archiverd.policy.retention import (
     Rule,
     Shortfall,
     Sum,
-    days_words,
     in_order,
     plan_cleanup,
     reckoned_at,
-    size_words,
 )
+from archiverd.policy.words import size_words
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0
@@ -771,28 +770,6 @@ def test_date_that_is_no_moment_is_left_aside(year: int) -> None:
 
 
 # -- words ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 hours"),
-        (36 * 3600, "36 hours"),
-        (2 * DAY, "2 days"),
-        (36_500 * DAY, "36500 days"),
-        (2.5 * DAY, "2.5 days"),
-    ],
-)
-def test_span_in_words(seconds: float, words: str) -> None:
-    assert days_words(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(999_999, "999999 bytes"), (200 * 10**9, "200 GB"), (1250 * 10**9, "1.25 TB"), (12_345 * 10**12, "12345 TB")],
-)
-def test_size_in_words(size: int, words: str) -> None:
-    assert size_words(size) == words
 
 
 def test_rule_says_whom_it_is_about() -> None:

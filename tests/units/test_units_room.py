@@ -35,8 +35,21 @@ def test_problem_names_the_disk_by_what_stands_there_and_the_room_it_has() -> No
     (problem,) = cramped([Room("/camera", ("source", "trash"), 1000 * GB, 1_234_567_890)], 2 * GB, ())
     assert (problem.subject, problem.message) == (
         "/camera",
-        "/camera: the disk of source, trash has 1.2 GB left, and should have 2.0 GB (min_free)",
+        "/camera: the disk of source, trash has 1.2 GB left, and should have 2 GB (min_free)",
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "told"),
+    [
+        (5_000_000, 123_456, "has 120 kB left, and should have 500 kB"),
+        (300 * 10**6, 4_321_000, "has 4 MB left, and should have 30 MB"),
+        (90, 4, "has 4 bytes left, and should have 9 bytes"),
+    ],
+)
+def test_problem_of_a_small_disk_tells_its_room_in_finer_steps(size: int, free: int, told: str) -> None:
+    (problem,) = cramped([Room("/camera", ("source",), size, free)], 2 * GB, ())
+    assert told in problem.message
 
 
 def test_room_is_not_looked_at_where_no_floor_is_set() -> None:
