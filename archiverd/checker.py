@@ -164,7 +164,7 @@ class Checker:
             return True
 
     def _unknown(self, rows: Iterable[Recording], found: dict[Tree, Discovery]) -> list[tuple[Tree, PurePosixPath]]:
-        """The clips in archive and trash that no row speaks of."""
+        """The clips in archive and trash that no row of a recording names."""
         known = {
             Tree.ARCHIVE: {row.archive for row in rows if row.state not in _OVER},
             Tree.TRASH: {place for row in rows for place in _places_in_trash(row)},
@@ -196,12 +196,13 @@ class Checker:
         return status.st_size == size and mtime_ns in (None, status.st_mtime_ns)
 
     def _is_known_by_now(self, tree: Tree, path: PurePosixPath) -> bool:
-        """Whether a run has entered it since the rows were read."""
+        """Whether it is known: entered since the rows were read, or as what lies in the trash, of no recording."""
         rows = [] if self._catalog is None else self._catalog.at_path(path)
         if tree is Tree.ARCHIVE:
             return any(path == row.archive and row.state not in _OVER for row in rows)
-        lies = None if self._catalog is None else self._catalog.trash_at(path)
-        return any(path in _places_in_trash(row) or (lies is not None and row.id == lies.recording) for row in rows)
+        if self._catalog is not None and self._catalog.trash_at(path) is not None:
+            return True
+        return any(path in _places_in_trash(row) for row in rows)
 
     # -- recordings ---------------------------------------------------------------------------------------
 

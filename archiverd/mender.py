@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
 from typing import assert_never
 
 from archiverd.errors import JobError
@@ -94,10 +95,15 @@ class Mender:
         if self._is_gone(finding):
             return Mended("its archive told its name, and it was put back")
         assert finding.path is not None, "what is entered has a name"
-        rows = [row for row in self._catalog.at_path(finding.path) if row.state is not State.REMOVED]
-        if any(finding.path == (row.archive if finding.tree is Tree.ARCHIVE else row.disposed_to) for row in rows):
+        if self._is_entered(finding.path, of_archive=finding.tree is Tree.ARCHIVE):
             return Mended("entered into the catalog")
         return Mended("left as it is: the next run may know more", holds=False)
+
+    def _is_entered(self, path: PurePosixPath, *, of_archive: bool) -> bool:
+        rows = self._catalog.at_path(path)
+        if of_archive:
+            return any(row.archive == path for row in rows if row.state is not State.REMOVED)
+        return self._catalog.trash_at(path) is not None or any(row.disposed_to == path for row in rows)
 
     def _is_gone(self, finding: Finding) -> bool:
         assert finding.tree is not None, "what was found stands in a tree"

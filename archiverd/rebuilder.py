@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -13,9 +14,27 @@ from archiverd.media import boxes
 from archiverd.media.own_tag import read_own_tag
 from archiverd.media.source import declared_frames
 from archiverd.policy import naming
-from archiverd.policy.model import ClipName, FoundFile, FoundRecording, State, Tree
+from archiverd.policy.model import (
+    ClipName,
+    Discovery,
+    FoundFile,
+    FoundRecording,
+    Place,
+    Recording,
+    State,
+    Trashed,
+    Tree,
+)
 from archiverd.policy.name_patterns import NamePatterns
-from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
+from archiverd.policy.rebuilding import (
+    KnownAgain,
+    SeenArchive,
+    is_of,
+    known_again,
+    may_be_source,
+    source_name,
+    stood_as,
+)
 from archiverd.policy.recovery import owner_of_gone
 from archiverd.policy.stop import StopToken
 from archiverd.policy.told import Told, parse_told
@@ -37,13 +56,24 @@ class Rebuilt:
     """What a rebuild entered."""
 
     archives: int = 0
+    retired: int = 0  # recordings whose archive lies in the trash
     only_in_trash: int = 0
     unsound: tuple[PurePosixPath, ...] = ()  # in the archive tree, and not whole
     put_back: tuple[PurePosixPath, ...] = ()  # sources that stood aside under no name of their own
 
 
+@dataclass(slots=True)
+class _Looked:
+    """What was looked at: the archives that are whole with what they tell, where they stand and in the trash."""
+
+    archives: list[SeenArchive] = field(default_factory=list)
+    retired: list[SeenArchive] = field(default_factory=list)
+    unsound: list[PurePosixPath] = field(default_factory=list)  # in the archive tree
+    unread: bool = False  # there were some that could not be looked at
+
+
 class Unseen(StrEnum):
-    """Why nothing is known of a file in the archive tree."""
+    """Why nothing is known of an archive."""
 
     UNSOUND = "not whole"
     UNREADABLE = "can't be read"
@@ -79,73 +109,107 @@ class Rebuilder:
         rows = self._catalog.recordings()
         standing = self._discoveries[Tree.ARCHIVE].scan()
         known = {row.archive for row in rows if row.state not in (State.GONE, State.REMOVED)}
-        unknown = [found for found in standing.recordings if found.clip.path not in known]
-        archives, unsound, unread = self._look_at(unknown, make_display) if unknown else ([], [], False)
         sources, trash = (self._discoveries[tree].scan() for tree in (Tree.SOURCE, Tree.TRASH))
-        put_back = self._put_back(sources.leftovers, archives)
+        trash, retired, alone = _without_archives(trash)
+        unknown = [(Tree.ARCHIVE, found) for found in standing.recordings if found.clip.path not in known]
+        unknown += [(Tree.TRASH, found) for found in retired if self._catalog.trash_at(found.clip.path) is None]
+        looked = self._look_at(unknown, make_display) if unknown else _Looked()
+        put_back = self._put_back(sources.leftovers, looked.archives)
         if put_back:
             sources = self._discoveries[Tree.SOURCE].scan()
         # What a disposal that was cut short has moved to the trash is its recording's, and no row says so yet.
         in_trash = [row.disposed_to or row.path for row in rows if row.disposed_to or row.state is State.ARCHIVED]
-        entered = known_again(archives, sources, trash, in_trash)
-        all_seen = not unread and not any(discovery.incomplete for discovery in (standing, sources, trash))
+        new = [archive for archive in looked.retired if self._owner_of(archive) is None]
+        entered = known_again(looked.archives, sources, trash, in_trash, new)
+        all_seen = not looked.unread and not any(discovery.incomplete for discovery in (standing, sources, trash))
         if not all_seen:  # that no archive of it stands is not known
-            entered = tuple(row for row in entered if row.state is not State.GONE)
+            entered = tuple(row for row in entered if row.state is State.DONE)
         for batch in _batches(entered):
             self._stop.check()
             self._catalog.enter_known(batch, self._clock(), self._trashed_at(batch))
         if all_seen:
+            self._enter_retired(retired, alone, looked.retired)
             self._catalog.remember(TREES_READ, f"{self._clock():.0f}")
-        only_in_trash = sum(row.state is State.GONE for row in entered)
-        return Rebuilt(len(entered) - only_in_trash, only_in_trash, tuple(unsound), tuple(put_back))
+        counts = Counter(row.state for row in entered)
+        return Rebuilt(
+            counts[State.DONE], counts[State.REMOVED], counts[State.GONE], tuple(looked.unsound), tuple(put_back)
+        )
 
-    def _trashed_at(self, rows: Iterable[KnownAgain]) -> dict[PurePosixPath, float]:
+    def _trashed_at(self, rows: Collection[KnownAgain]) -> dict[PurePosixPath, float]:
         """Since when what these rows speak of lies in the trash: by its ctime, which a rename sets as well."""
         places = [row.disposed_to for row in rows if row.disposed_to is not None]
+        places += [row.retired for row in rows if row.retired is not None]
         for row in rows:
             theirs = (snapshot.disposed_to for snapshot in row.snapshots)
             places += [place.path for place in theirs if place is not None and place.tree is Tree.TRASH]
         statuses = ((place, self._files.status(Tree.TRASH, place)) for place in places)
         return {place: status.st_ctime for place, status in statuses if status is not None}
 
-    def _look_at(
-        self, unknown: list[FoundRecording], make_display: MakeDisplay
-    ) -> tuple[list[SeenArchive], list[PurePosixPath], bool]:
-        """What stands in the archive: the whole ones with what they tell, the paths of those that are not whole, and
-        whether there were some that could not be looked at.
-        """
-        archives: list[SeenArchive] = []
-        unsound: list[PurePosixPath] = []
-        unread = False
+    def _enter_retired(
+        self, retired: Iterable[FoundRecording], alone: Iterable[FoundFile], seen: Iterable[SeenArchive]
+    ) -> None:
+        """Enter what lies in the trash of archives and is not entered with its recording: of which it is, if one is."""
+        by_path = {archive.file.path: archive for archive in seen}
+        for found in retired:
+            self._stop.check()
+            clip = self._catalog.trash_at(found.clip.path)
+            archive = by_path.get(found.clip.path)
+            owner = None if clip is not None or archive is None else self._owner_of(archive)
+            if owner is not None and owner.state is State.DONE and owner.job:  # a death came; it is noted next
+                continue
+            recording = clip.recording if clip is not None else None if owner is None else owner.id
+            for file in (found.clip, *found.snapshots):
+                self._enter_lying(file, recording)
+        for file in alone:
+            self._stop.check()
+            self._enter_lying(file, None)
+
+    def _enter_lying(self, file: FoundFile, recording: int | None) -> None:
+        status = self._files.status(Tree.TRASH, file.path)
+        if status is None or self._catalog.trash_at(file.path) is not None:
+            return
+        origin = Place(Tree.ARCHIVE, stood_as(file.path))
+        one = Trashed(file.path, file.fingerprint, file.name.camera, origin, _IN_TRASH, status.st_ctime, recording)
+        self._catalog.trashed(one, self._clock())
+
+    def _owner_of(self, archive: SeenArchive) -> Recording | None:
+        """The recording that is known and that an archive in the trash names: best one whose archive stands."""
+        told = archive.told
+        rows = [] if told is None else [row for row in self._catalog.standing_at(told.source) if is_of(told, row)]
+        return max(rows, key=lambda row: (row.state is State.DONE, row.id), default=None)
+
+    def _look_at(self, unknown: list[tuple[Tree, FoundRecording]], make_display: MakeDisplay) -> _Looked:
+        """Look into what stands in the archive, and what lies of it in the trash."""
+        looked = _Looked()
         marker = read_marker(self._files.roots[Tree.ARCHIVE])
         secret = "" if marker is None else marker.nonce
-        with make_display(len(unknown), sum(found.clip.fingerprint.size for found in unknown)) as display:
-            for found in unknown:
+        with make_display(len(unknown), sum(found.clip.fingerprint.size for _, found in unknown)) as display:
+            for tree, found in unknown:
                 self._stop.check()
                 display.begin(naming.printable(found.clip.path.name), found.clip.fingerprint.size, None)
-                seen = self._look(found, secret)
+                seen = self._look(tree, found, secret)
                 match seen:
                     case SeenArchive():
-                        archives.append(seen)
+                        (looked.archives if tree is Tree.ARCHIVE else looked.retired).append(seen)
                     case Unseen.UNSOUND:
-                        unsound.append(found.clip.path)
+                        looked.unsound += [found.clip.path] if tree is Tree.ARCHIVE else []
                     case Unseen.UNREADABLE:
-                        unread = True
+                        looked.unread = True
                 display.end("" if isinstance(seen, SeenArchive) else seen)
-        return archives, unsound, unread
+        return looked
 
-    def _look(self, found: FoundRecording, secret: str) -> SeenArchive | Unseen:
+    def _look(self, tree: Tree, found: FoundRecording, secret: str) -> SeenArchive | Unseen:
         """Raises: ResourceError where the machine fails: nothing is to be concluded from that."""
-        name = naming.printable(found.clip.path)
+        name, where = naming.printable(found.clip.path), "trash" if tree is Tree.TRASH else f"{tree} tree"
         try:
-            with environment_faults(found.clip.path), self._files.opened(Tree.ARCHIVE, found.clip.path) as handle:
+            with environment_faults(found.clip.path), self._files.opened(tree, found.clip.path) as handle:
                 walk = boxes.walk(handle)
                 told = parse_told(read_own_tag(handle), secret) if walk.clean else None
         except OSError as error:
-            log.warning("%s: in the archive tree, can't be read: %s", name, error.strerror)
+            log.warning("%s: in the %s, can't be read: %s", name, where, error.strerror)
             return Unseen.UNREADABLE
         if not walk.clean:
-            log.warning("%s: in the archive tree, is not whole: %s", name, walk.fault)
+            log.warning("%s: in the %s, is not whole: %s", name, where, walk.fault)
             return Unseen.UNSOUND
         duration_s = max((track.duration_s for track in walk.tracks), default=0.0)
         return SeenArchive(self._named(found.clip, told), told, declared_frames(walk), duration_s, found.snapshots)
@@ -225,6 +289,7 @@ def tell_of(rebuilt: Rebuilt) -> tuple[str, ...]:
     """What a rebuild found, in words and in the log; nothing of a first start over empty trees."""
     found = {
         "archives known again": rebuilt.archives,
+        "archives in the trash known again": rebuilt.retired,
         "sources in the trash without an archive": rebuilt.only_in_trash,
         "archives that are not whole (`archiverd check` names them)": len(rebuilt.unsound),
         "sources that stood aside, and were put back": len(rebuilt.put_back),
@@ -235,3 +300,16 @@ def tell_of(rebuilt: Rebuilt) -> tuple[str, ...]:
     note = f"the catalog is new, and was made from the trees; {'; '.join(words)}"
     log.warning("%s", note)
     return (note,)
+
+
+def _without_archives(trash: Discovery) -> tuple[Discovery, list[FoundRecording], list[FoundFile]]:
+    """The trash without the archives in it, these with their snapshots, and snapshots that lie there alone."""
+    retired = [found for found in trash.recordings if _is_retired(found.clip)]
+    sources = tuple(found for found in trash.recordings if not _is_retired(found.clip))
+    alone = [orphan for orphan in trash.orphans if _is_retired(orphan)]
+    orphans = tuple(orphan for orphan in trash.orphans if not _is_retired(orphan))
+    return replace(trash, recordings=sources, orphans=orphans), retired, alone
+
+
+def _is_retired(file: FoundFile) -> bool:
+    return file.path.parts[0] == naming.RETIRED

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from archiverd.policy import naming
 from archiverd.policy.model import (
     ArchiveKind,
     ClipName,
@@ -22,6 +23,7 @@ from archiverd.policy.model import (
     FoundRecording,
     Place,
     Receipt,
+    Recording,
     Snapshot,
     State,
     Tree,
@@ -31,12 +33,16 @@ from archiverd.policy.told import Told
 _NAMED = "its archive stands and names it"
 _UNNAMED = "an archive stands that names no source: the original bytes, or a file somebody put there"
 _NO_ARCHIVE = "it lies in the trash, and no archive of it stands"
+_RETIRED = "its archive lay in the trash when the catalog was made anew"
 _CLOCK_NS = 2_000_000_000  # what a file system may round a time to: FAT counts in steps of two seconds
 
 
 @dataclass(frozen=True, slots=True)
 class SeenArchive:
-    """An archive that stands, whole by its boxes. `told` is what it says of its source, None where it says nothing."""
+    """An archive, whole by its boxes. `told` is what it says of its source, None where it says nothing.
+
+    It stands in the archive tree, or lies in the trash, below `archived/`: `file` has its path there.
+    """
 
     file: FoundFile
     told: Told | None
@@ -60,11 +66,19 @@ class KnownAgain:
     path: PurePosixPath  # its source's, as far as it can be known
     fingerprint: Fingerprint  # of its source, with an inode that no file has: no file is ever taken for it
     name: ClipName
-    state: State  # DONE, or GONE where no archive of it stands
+    state: State  # DONE; REMOVED where its archive lies in the trash; GONE where there is none
     reason: str
-    archive: SeenArchive | None
+    archive: SeenArchive | None  # by the path it has, or had, in the archive tree
     disposed_to: PurePosixPath | None  # its place in the trash
     snapshots: tuple[Snapshot, ...] = ()  # with their places, in the trash or beside the archive
+    retired: PurePosixPath | None = None  # the place of its archive in the trash
+
+    def came_from(self, snapshot: Snapshot) -> Place:
+        """Where a snapshot of it was that lies in the trash: beside its clip, or beside its archive."""
+        place = snapshot.disposed_to
+        if self.retired is None or place is None or place.tree is not Tree.TRASH or not _is_retired(place.path):
+            return Place(Tree.SOURCE, snapshot.path)
+        return Place(Tree.ARCHIVE, stood_as(place.path))
 
     def receipt(self, now: float) -> Receipt | None:
         """What is known of its archive, of which no byte was read; None where there is none."""
@@ -81,11 +95,13 @@ class KnownAgain:
 
 
 def known_again(
-    archives: Sequence[SeenArchive], sources: Discovery, trash: Discovery, known_in_trash: Iterable[PurePosixPath] = ()
-) -> tuple[KnownAgain, ...]:
+    archives: Sequence[SeenArchive], sources: Discovery, trash: Discovery,
+    known_in_trash: Iterable[PurePosixPath] = (), retired: Iterable[SeenArchive] = (),
+) -> tuple[KnownAgain, ...]:  # fmt: skip
     """The recordings that are done, by what stands: archives whose source is gone, and what lies in the trash alone.
 
-    `known_in_trash` are places in the trash that the catalog speaks of already. Oldest first.
+    `known_in_trash` are places in the trash that the catalog speaks of already, `retired` the archives that lie there:
+    one is its recording's where no other stands, and where it names its source or has one in the trash. Oldest first.
     """
     standing = _BySize(sources.recordings)
     known = set(known_in_trash)
@@ -95,8 +111,27 @@ def known_again(
     # A copy that somebody made has a time of its own: the run that follows tells by its bytes whose it is.
     gone = [archive for archive in ordered if standing.take(archive, whatever_time=archive.told is None) is None]
     rows = [_of_archive(archive, trashed.take(archive)) for archive in gone]
+    rows += _of_retired(retired, {_of_what(archive) for archive in archives}, standing, trashed)
     rows += [_of_trash(found) for found in trashed.rest()]
     return tuple(sorted(rows, key=lambda row: (row.name.taken_at, row.path)))
+
+
+def is_of(told: Told, row: Recording) -> bool:
+    """Whether an archive that tells this is one of a recording that stands, or stood, at the path it names."""
+    if row.receipt is None:
+        return False
+    if row.receipt.source_sha256:
+        return row.receipt.source_sha256 == told.sha256
+    return row.fingerprint.size == told.size and abs(row.fingerprint.mtime_ns - told.mtime_ns) <= _CLOCK_NS
+
+
+def _is_retired(lies: PurePosixPath) -> bool:
+    return lies.parts[0] == naming.RETIRED
+
+
+def stood_as(retired: PurePosixPath) -> PurePosixPath:
+    """The path that an archive, or a snapshot beside it, had before it went to this place in the trash."""
+    return retired.relative_to(naming.RETIRED)
 
 
 def may_be_source(archive: SeenArchive, directory: PurePosixPath, size: int, mtime_ns: int) -> bool:
@@ -156,6 +191,37 @@ def _of_archive(archive: SeenArchive, trashed: FoundRecording | None) -> KnownAg
         disposed_to=None if trashed is None else trashed.clip.path,
         snapshots=(*_in_trash(trashed), *_beside(archive, path.parent)),
     )
+
+
+def _of_what(archive: SeenArchive) -> tuple[PurePosixPath, str | int]:
+    """The path and content of its source: by SHA-256, or where that is not known by size."""
+    told = archive.told
+    return (archive.file.path, archive.source_size) if told is None else (told.source, told.sha256)
+
+
+def _of_retired(
+    retired: Iterable[SeenArchive], stand: set[tuple[PurePosixPath, str | int]], sources: _BySize, trashed: _BySize
+) -> Iterator[KnownAgain]:
+    """The recordings whose archive lies in the trash: no other stands, and neither does their source."""
+    for archive in sorted(retired, key=lambda one: (one.told is None, one.file.name.taken_at, one.file.path)):
+        told = archive.told
+        if told is not None and not stand.isdisjoint({(told.source, told.sha256), (told.source, told.size)}):
+            continue
+        stood = replace(archive, file=replace(archive.file, path=stood_as(archive.file.path)))
+        if sources.take(stood) is not None:  # it is archived when its turn comes
+            stand.add(_of_what(stood))
+            continue
+        source = trashed.take(stood)
+        if told is None and source is None:  # of what it is an archive, nothing tells
+            continue
+        row = _of_archive(replace(stood, snapshots=()), source)
+        beside = (
+            Snapshot(0, row.path.with_name(file.path.name), file.fingerprint, Place(Tree.TRASH, file.path), True)
+            for file in archive.snapshots
+        )
+        yield replace(
+            row, state=State.REMOVED, reason=_RETIRED, retired=archive.file.path, snapshots=(*row.snapshots, *beside)
+        )
 
 
 def _in_trash(trashed: FoundRecording | None) -> Iterator[Snapshot]:

@@ -201,10 +201,14 @@ class Catalog(CatalogRetention):
         if known.disposed_to is not None:
             at = times.get(known.disposed_to, now)
             self._enter_trashed(_of_source(identity, known, known.disposed_to, known.reason, at))
+        if known.retired is not None and archive is not None:
+            at, origin = times.get(known.retired, now), Place(Tree.ARCHIVE, archive.file.path)
+            seen = archive.file.fingerprint
+            self._enter_trashed(Trashed(known.retired, seen, name.camera, origin, known.reason, at, identity))
         for snapshot in known.snapshots:
             _attach(connection, identity, snapshot.path, snapshot.fingerprint)
             _mark_disposed(connection, snapshot.path, snapshot.fingerprint, snapshot.disposed_to)
-            self._enter_snapshot(snapshot, snapshot.disposed_to, times, now)
+            self._enter_snapshot(snapshot, snapshot.disposed_to, times, now, known.came_from(snapshot))
 
     def claim(self, recording: Recording, job: str, now: float) -> Recording:
         """Make `job` the owner of a recording that waits (it becomes ACTIVE) or is archived (it stays so).
@@ -375,9 +379,10 @@ class Catalog(CatalogRetention):
             self._enter_snapshot(snapshot, disposed_to, {}, now)
 
     def _enter_snapshot(
-        self, snapshot: Snapshot, place: Place | None, times: Mapping[PurePosixPath, float], now: float
-    ) -> None:
-        """Note that a snapshot lies in the trash, where that is its place."""
+        self, snapshot: Snapshot, place: Place | None, times: Mapping[PurePosixPath, float], now: float,
+        came_from: Place | None = None,
+    ) -> None:  # fmt: skip
+        """Note that a snapshot lies in the trash, where that is its place; it came from beside its clip by default."""
         if place is None or place.tree is not Tree.TRASH:
             return
         mark = snapshot.fingerprint
@@ -389,7 +394,7 @@ class Catalog(CatalogRetention):
         if owner is None:
             return
         camera, at = os.fsdecode(owner["camera"]), times.get(place.path, now)
-        origin = Place(Tree.SOURCE, snapshot.path)
+        origin = came_from or Place(Tree.SOURCE, snapshot.path)
         one = Trashed(place.path, mark, camera, origin, "it went with its recording", at, int(owner["id"]))
         self._enter_trashed(one, renew=False)
 

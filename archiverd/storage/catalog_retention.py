@@ -99,7 +99,8 @@ class CatalogRetention(CatalogConnection):
     def trash_restored(self, one: Trashed, to: Place, now: float) -> None:
         """Note that a file was taken back from the trash, and where it stands now.
 
-        The archive of a recording is its archive again where that was REMOVED. A source is found by the next look.
+        The archive of a recording is its archive again where that was REMOVED, and that of others of which it is known
+        to be the same, by its SHA-256. A source is found by the next look.
         """
         words = f"taken back from the trash as {os.fspath(to.path)!r} in the {to.tree} tree"
         lay = os.fsencode(one.path)
@@ -113,9 +114,9 @@ class CatalogRetention(CatalogConnection):
             if to.tree is Tree.ARCHIVE and one.origin.tree is Tree.ARCHIVE and row["state"] == State.REMOVED:
                 again = connection.execute(
                     "SELECT id FROM recording WHERE archive = ?1 AND state = ?2 AND archive_size = ?3"
-                    " AND archive_sha256 = ?4 AND ?1 = ?5 AND ?3 = ?6",
+                    " AND archive_sha256 = ?4 AND ?1 = ?5 AND ?3 = ?6 AND (archive_sha256 <> '' OR id = ?7)",
                     (row["archive"], State.REMOVED, row["archive_size"], row["archive_sha256"],
-                     os.fsencode(one.origin.path), one.fingerprint.size),
+                     os.fsencode(one.origin.path), one.fingerprint.size, row["id"]),
                 ).fetchall()  # fmt: skip
             connection.executemany(
                 "UPDATE recording SET state = ?, reason = ?, archive = ?, not_before = ? WHERE id = ?",
