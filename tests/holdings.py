@@ -16,7 +16,7 @@ from archiverd.cleaner import Cleaner
 from archiverd.config import Config
 from archiverd.policy.model import ArchiveKind, ClipName, Fingerprint, FoundFile, FoundRecording, Place, Recording, Tree
 from archiverd.policy.stop import NeverStop, StopToken
-from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog import TREES_READ, Catalog
 from archiverd.storage.file_manager import FileManager
 from archiverd.storage.roots import Roots
 from tests.recordings import receipt
@@ -47,6 +47,7 @@ class House:
         """With its trees locked, and its catalog open."""
         with self.parts.opened() as (self.catalog, self.files, self.roots):
             self.catalog._connection.execute("PRAGMA synchronous = OFF")  # its disk loses no power
+            self.catalog.remember(TREES_READ, "")  # as after its first run
             yield self
 
     def cleaner(self) -> Cleaner:

@@ -232,7 +232,7 @@ def test_no_archive_makes_room_unless_its_owner_allows_it(rig: Rig, kind: Kind) 
     with home(rig, kind, Tree.ARCHIVE) as its:
         its.fill_to_the_brim()
         with serving(rig, settings=SOON) as daemon, uploading(rig, "ab") as uploads:
-            daemon.says("are still too much, and nothing more of it may go")
+            daemon.says("more are to become free, and nothing more may go")
             until(lambda: len(uploads) == 2 and len(its.states()) == PAST + 2, 30)
             daemon.says("are free for it")
             assert not [path for path in rig.archive.rglob("*.mp4") if "front" in path.name]
