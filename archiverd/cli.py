@@ -356,17 +356,17 @@ def why(path: Path, **options: Any) -> int:  # Any: as above
     ((tree, place),) = _places(config, [path])
     running = find_daemon(config.state_dir).running
     with _catalog(config) as catalog:
-        found = [(row, catalog.history(row)) for row in catalog.at_path(place)]
+        found = [(row, catalog.history(row), catalog.trash_of(row.id)) for row in catalog.at_path(place)]
     if options["as_json"]:
         events = [
             reports.recording_json(row)
             | {"history": [{"at": e.at, "state": e.state, "reason": e.reason} for e in history]}
-            for row, history in found
+            for row, history, _ in found
         ]
         print_json(events)
     roots = _roots(config)
-    for row, history in [] if options["as_json"] else found:
-        print_lines(reports.why_lines(row, history, roots, running=running))
+    for row, history, lying in [] if options["as_json"] else found:
+        print_lines(reports.why_lines(row, history, roots, lying, running=running))
     if not found and not options["as_json"]:
         of_snapshot = _of_snapshot(config, (tree, place))
         names = config.patterns.in_tree(tree)

@@ -136,8 +136,9 @@ class Trash:
     def restore(self, paths: Iterable[PurePosixPath]) -> list[Answer]:
         """Bring files back to where they were, each clip with its snapshots, protected.
 
-        Raises: StartupError where a root is not there; Interrupted.
+        Raises: StartupError where the trash is not there; Interrupted.
         """
+        self._verify(Tree.TRASH)
         answers: list[Answer] = []
         brought: set[PurePosixPath] = set()
         for path in paths:

@@ -82,7 +82,7 @@ def trash_restore(paths: tuple[Path, ...], **options: Any) -> int:  # Any: see c
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd.service.graceful_exit import GracefulExit
 
-    config = load_for([path for path in paths if path.is_absolute()], options)
+    config = load_for([path for path in paths if path.is_absolute() or os.path.lexists(path)], options)
     places = [_place(config, path) for path in paths]
     with GracefulExit() as stop, _logged(config, options), _trash(config, stop) as trash:
         answers = trash.restore(places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from archiverd.policy.falling import STANDINGS, Footing, Standings, standings_json
 from archiverd.policy.live import NO_DAEMON, Daemon
-from archiverd.policy.model import Event, FoundFile, Receipt, Recording, Snapshot, State, Tree
+from archiverd.policy.model import Event, Fingerprint, FoundFile, Receipt, Recording, Snapshot, State, Trashed, Tree
 from archiverd.policy.name_patterns import NamePatterns
-from archiverd.policy.naming import FileKind, NotAClip, printable
+from archiverd.policy.naming import MARKER_NAME, FileKind, NotAClip, is_snapshot_name, keep_name, printable
 from archiverd.policy.words import size_words
 from archiverd.reports.daemon import daemon_json, daemon_lines, problem_lines, problems_json
 from archiverd.reports.runs import standing_lines
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _NOT_READ = "not known: not read since the catalog was made anew"
 
+_GONE = " (not there any more)"
+_NO_DISK = " (its disk is not there now)"
 _LOOK = "Its archive should stand, and does not: `archiverd check` says what can be done."
 _NEXT = {
     State.WAITING: "It is archived when its time has come, by the next run.",
@@ -108,6 +111,7 @@ def status_json(
         "daemon": daemon_json(daemon),
         "catalog": catalog.id,
         "roots": {tree: printable(path) for tree, path in roots.items()},
+        "roots_not_there": [tree for tree, path in roots.items() if not _is_there(path)],
         "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
         "archived": {"recordings": archived, "source_bytes": before, "archive_bytes": after},
         "active": [_reason_json(row) for row in active],
@@ -166,7 +170,8 @@ def status_lines(status: JsonObject) -> list[str]:
     archived = status["archived"]
     lines = problem_lines(status["problems"], running=status["daemon"]["running"])
     lines += daemon_lines(status["daemon"])
-    lines += [f"{tree:8} {path}" for tree, path in status["roots"].items()]
+    missing = status["roots_not_there"]
+    lines += [f"{tree:8} {path}{_NO_DISK if tree in missing else ''}" for tree, path in status["roots"].items()]
     lines += [f"{state:12} {n['recordings']:6}  {size_text(n['bytes'])}" for state, n in status["states"].items()]
     lines.append(
         f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
@@ -193,11 +198,12 @@ def status_lines(status: JsonObject) -> list[str]:
 
 
 def why_lines(
-    recording: Recording, history: Iterable[Event], roots: Mapping[Tree, Path] | None = None, *, running: bool = False
+    recording: Recording, history: Iterable[Event], roots: Mapping[Tree, Path] | None = None,
+    lying: Sequence[Trashed] = (), *, running: bool = False,
 ) -> list[str]:  # fmt: skip
     """The story of one recording, in order, what of it does not stand below the roots any more, and what comes next.
 
-    `running`: a daemon is.
+    `lying`: what of it is known to lie in the trash. `running`: a daemon is.
     """
     lines = [
         f"{printable(recording.path)}: {recording.state}" + (f", {recording.reason}" if recording.reason else ""),
@@ -209,11 +215,13 @@ def why_lines(
     lines += [f"  snapshot {printable(snapshot.path)}{_went_to(snapshot, roots)}" for snapshot in recording.snapshots]
     receipt = recording.receipt
     if receipt is not None and recording.archive is not None:
+        is_removed = recording.state is State.REMOVED
         lines.append(
             f"  archive {printable(recording.archive)}: {receipt.kind}, {size_text(receipt.archive.size)} "
             f"({share_text(receipt.archive.size, receipt.source.size)}), sha256 {receipt.archive_sha256 or _NOT_READ}"
-            f"{_absent(roots, Tree.ARCHIVE, recording.archive)}"
+            f"{'' if is_removed else _absent(roots, Tree.ARCHIVE, recording.archive)}"
         )
+        lines += _removed_lines(roots, lying) if is_removed else []
         if receipt.encoder:
             device = f" on {receipt.device}" if receipt.device else ""
             lines.append(f"  encoded in {receipt.encode_s:.1f} s by {receipt.rung}{device}, {receipt.encoder}")
@@ -223,14 +231,46 @@ def why_lines(
         absent = _absent(roots, Tree.TRASH, recording.disposed_to)
         lines.append(f"  source in the trash as {printable(recording.disposed_to)}{absent}")
     lines += [f"  {time_text(event.at)}  {event.state}: {event.reason}" for event in history]
-    gone = receipt is not None and recording.archive is not None and _absent(roots, Tree.ARCHIVE, recording.archive)
+    archive = None if receipt is None else recording.archive
+    gone = archive is not None and _absent(roots, Tree.ARCHIVE, archive) == _GONE
     lost = gone and recording.state is State.DONE and not recording.job  # else it is just being removed
-    lines.append(f"  Next: {_LOOK if lost else _next(recording, running=running)}")
+    lines.append(f"  Next: {_LOOK if lost else _next(recording, roots, lying, running=running)}")
     return safe(lines)
 
 
-def _next(recording: Recording, *, running: bool) -> str:
+def _removed_lines(roots: Mapping[Tree, Path] | None, lying: Sequence[Trashed]) -> list[str]:
+    """Where the archive of a removed recording is."""
+    lines = []
+    for one in filter(_is_archive, lying):
+        then = _absent(roots, Tree.TRASH, one.path) or f": {_restore(roots, one)}"
+        lines.append(f"  archive in the trash as {printable(one.path)}{then}")
+    return lines or ["  archive deleted for good"]
+
+
+def _is_archive(one: Trashed) -> bool:
+    return one.origin.tree is Tree.ARCHIVE and not is_snapshot_name(one.path.name)
+
+
+def _is_wanted(recording: Recording, one: Trashed) -> bool:
+    """Whether it is what there was of a recording that is over: its archive, or the source that never had one."""
+    return _is_archive(one) if recording.state is State.REMOVED else one.path == recording.disposed_to
+
+
+def _restore(roots: Mapping[Tree, Path] | None, one: Trashed) -> str:
+    """What takes a file back from the trash."""
+    path = one.path if roots is None else roots[Tree.TRASH] / one.path
+    return f"`archiverd trash restore {shlex.quote(printable(path))}` takes it back"
+
+
+def _next(
+    recording: Recording, roots: Mapping[Tree, Path] | None, lying: Sequence[Trashed], *, running: bool
+) -> str:  # fmt: skip
     """What happens to it next; a daemon does without a run what else the next run does."""
+    if recording.state in (State.REMOVED, State.GONE):
+        if roots is not None and _stands(roots[Tree.SOURCE] / recording.path, recording):
+            return _again(roots[Tree.SOURCE] / recording.path, running=running)
+        wanted = [one for one in lying if _is_wanted(recording, one) and not _absent(roots, Tree.TRASH, one.path)]
+        return f"{_NEXT[recording.state]}{f' {_restore(roots, wanted[0])}.' if wanted else ''}"
     if running and recording.state is State.WAITING:
         return f"The daemon archives it, not before {time_text(recording.not_before)}."
     if running and recording.state is State.ARCHIVED:
@@ -238,8 +278,30 @@ def _next(recording: Recording, *, running: bool) -> str:
     return _NEXT[recording.state]
 
 
+def _stands(path: Path, recording: Recording) -> bool:
+    """Whether the very source of a recording stands at a path."""
+    try:
+        stands = Fingerprint.of(path.lstat())
+    except OSError:
+        return False
+    return (stands.size, stands.mtime_ns) == (recording.fingerprint.size, recording.fingerprint.mtime_ns)
+
+
+def _again(source: Path, *, running: bool) -> str:
+    """What comes of a source that stands again."""
+    stays = ", and stays, for it is protected" if os.path.lexists(source.with_name(keep_name(source.name))) else ""
+    return f"Its source stands again: {'the daemon' if running else 'the next run'} looks at it, to archive it{stays}."
+
+
 def _absent(roots: Mapping[Tree, Path] | None, tree: Tree, path: PurePosixPath) -> str:
-    return "" if roots is None or os.path.lexists(roots[tree] / path) else " (not there any more)"
+    if roots is None or os.path.lexists(roots[tree] / path):
+        return ""
+    return _GONE if _is_there(roots[tree]) else _NO_DISK
+
+
+def _is_there(root: Path) -> bool:
+    """Whether a root bears its marker: else its disk is not there."""
+    return os.path.lexists(root / MARKER_NAME)
 
 
 def _went_to(snapshot: Snapshot, roots: Mapping[Tree, Path] | None) -> str:

@@ -77,6 +77,16 @@ class CatalogRetention(CatalogConnection):
         with self._making_sense():
             return None if row is None else read_trashed(row)
 
+    def trash_of(self, recording: int) -> list[Trashed]:
+        """What of a recording is known to lie in the trash, oldest first."""
+        with self._faults():
+            rows = self._connection.execute(
+                f"SELECT {_TRASH_COLUMNS} FROM trash WHERE recording = ? AND gone_at IS NULL ORDER BY trashed_at, path",  # noqa: S608  (as above)
+                (recording,),
+            ).fetchall()
+        with self._making_sense():
+            return [read_trashed(row) for row in rows]
+
     def trash_gone(self, paths: Iterable[PurePosixPath], why: str, now: float) -> None:
         """Note that files were removed from the trash, in one commit. What is not known to lie there is passed over."""
         gone = list(paths)

@@ -459,6 +459,15 @@ def test_trash_all_comes_oldest_first_over_more_than_a_page(catalog: Catalog) ->
     assert list(catalog.trash_all()) == sorted(all_of_them, key=lambda one: (one.trashed_at, os.fsencode(one.path)))
 
 
+def test_trash_of_tells_what_still_lies_there_of_a_recording(catalog: Catalog) -> None:
+    row, stranger = done(catalog, lies=PATH), in_trash(DAY / "stranger.mp4")
+    row = removed(catalog, row, archive_in_trash(row))
+    catalog.trashed(stranger, NOW)
+    assert {one.path for one in catalog.trash_of(row.id)} == {PATH, archive_in_trash(row).path}
+    catalog.trash_gone([PATH], OLD, NOW + 9)
+    assert catalog.trash_of(row.id) == [archive_in_trash(row)]
+
+
 def test_trash_gone_closes_it_and_tells_its_recording(catalog: Catalog) -> None:
     row = done(catalog, lies=PATH, snapshots=(snapshot_of(),))
     jpg = DAY / "front.jpg"

@@ -128,7 +128,8 @@ def test_trash_that_is_not_there_is_not_an_empty_one(box: Box) -> None:
         box.trash().lying()
     with pytest.raises(StartupError):
         box.trash().empty(going)
-    assert box.trash().restore([clip(1)])[0].refused
+    with pytest.raises(StartupError):
+        box.trash().restore([clip(1), clip(2)])
     assert box.lies(clip(1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -32,9 +33,11 @@ from archiverd.policy.model import (
     Recording,
     Snapshot,
     State,
+    Trashed,
     Tree,
 )
 from archiverd.policy.name_patterns import CANONICAL
+from archiverd.policy.naming import MARKER_NAME
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Manner, Orphan, RunPlan, plan_run
 from archiverd.policy.problems import Course, Problem, ProblemKind
@@ -537,6 +540,97 @@ def test_explanation_as_json_holds_its_steps() -> None:
     }
 
 
+# ---- what is over, and where it is
+
+
+@pytest.fixture(name="standing")
+def _standing(tmp_path: Path) -> dict[Tree, Path]:
+    """Three roots that are there."""
+    roots = {tree: tmp_path / f"the {tree}" for tree in Tree}
+    for root in roots.values():
+        (root / PATH.parent).mkdir(parents=True)
+        (root / MARKER_NAME).touch()
+    return roots
+
+
+REMOVED = replace(ARCHIVED, state=State.REMOVED, reason="older than 90 days", disposed_to=None, snapshots=())
+RETIRED_PATH = PurePosixPath("archived") / PATH
+IN_TRASH = Trashed(RETIRED_PATH, MARK, "front", Place(Tree.ARCHIVE, PATH), "older than 90 days", NOW, 1)
+PICTURE_IN_TRASH = replace(IN_TRASH, path=RETIRED_PATH.with_suffix(".jpg"))
+
+
+def test_removed_archive_that_lies_in_the_trash_can_be_taken_back(standing: dict[Tree, Path]) -> None:
+    there = standing[Tree.TRASH] / RETIRED_PATH
+    there.parent.mkdir(parents=True)
+    there.touch()
+    lines = reports.why_lines(REMOVED, [], standing, [PICTURE_IN_TRASH, IN_TRASH])
+    back = f"`archiverd trash restore '{there}'` takes it back"
+    assert [line for line in lines if "trash" in line] == [
+        f"  archive in the trash as {RETIRED_PATH}: {back}",
+        f"  Next: Nothing: its archive was removed. Should its source stand again, it is archived again. {back}.",
+    ]
+    assert "not there any more" not in "".join(lines)
+
+
+def test_removed_archive_that_does_not_lie_in_the_trash_is_gone_for_good(standing: dict[Tree, Path]) -> None:
+    lines = reports.why_lines(REMOVED, [], standing, [PICTURE_IN_TRASH])
+    assert "  archive deleted for good" in lines
+    assert lines[-1] == "  Next: Nothing: its archive was removed. Should its source stand again, it is archived again."
+
+
+def test_quarantined_source_that_went_to_the_trash_can_be_taken_back(standing: dict[Tree, Path]) -> None:
+    there = standing[Tree.TRASH] / PATH
+    there.touch()
+    one = replace(IN_TRASH, path=PATH, origin=Place(Tree.SOURCE, PATH))
+    *_, last = reports.why_lines(recording(State.GONE, disposed_to=PATH), [], standing, [one])
+    assert last.endswith(f"before it was archived. `archiverd trash restore '{there}'` takes it back.")
+
+
+@pytest.mark.parametrize("state", [State.REMOVED, State.GONE])
+@pytest.mark.parametrize("protected", [True, False])
+def test_source_that_stands_again_is_told(standing: dict[Tree, Path], state: State, *, protected: bool) -> None:
+    source = standing[Tree.SOURCE] / PATH
+    source.write_bytes(b"x" * MARK.size)
+    os.utime(source, ns=(MARK.mtime_ns, MARK.mtime_ns))
+    if protected:
+        source.with_suffix(".keep").touch()
+    *_, last = reports.why_lines(replace(REMOVED, state=state), [], standing, running=True)
+    stays = ", and stays, for it is protected" if protected else ""
+    assert last == f"  Next: Its source stands again: the daemon looks at it, to archive it{stays}."
+
+
+@pytest.mark.parametrize("state", [State.REMOVED, State.GONE])
+def test_another_source_of_that_name_is_not_its_own(standing: dict[Tree, Path], state: State) -> None:
+    (standing[Tree.SOURCE] / PATH).write_bytes(b"of another")
+    *_, last = reports.why_lines(replace(REMOVED, state=state), [], standing)
+    assert last.startswith("  Next: Nothing: ")
+
+
+def test_root_without_its_marker_is_a_disk_that_is_not_there(standing: dict[Tree, Path]) -> None:
+    there = reports.why_lines(ARCHIVED, [], standing)
+    for tree in (Tree.ARCHIVE, Tree.TRASH):
+        (standing[tree] / MARKER_NAME).unlink()
+    lines = reports.why_lines(ARCHIVED, [], standing)
+    assert [line.replace("not there any more", "its disk is not there now") for line in there[:-1]] == lines[:-1]
+    assert sum("(its disk is not there now)" in line for line in lines) == 4
+    assert "should stand, and does not" in there[-1]
+    assert "should stand, and does not" not in lines[-1]
+    back = reports.why_lines(REMOVED, [], standing, [IN_TRASH])
+    assert f"  archive in the trash as {RETIRED_PATH} (its disk is not there now)" in back
+    assert "restore" not in "".join(back)
+
+
+def test_status_marks_the_root_whose_disk_is_not_there(catalog: Catalog, standing: dict[Tree, Path]) -> None:
+    (standing[Tree.TRASH] / MARKER_NAME).unlink()
+    status = reports.status_json(catalog, standing)
+    assert status["roots_not_there"] == [Tree.TRASH]
+    assert reports.status_lines(status)[1:4] == [
+        f"source   {standing[Tree.SOURCE]}",
+        f"archive  {standing[Tree.ARCHIVE]}",
+        f"trash    {standing[Tree.TRASH]} (its disk is not there now)",
+    ]
+
+
 # ---- status
 
 
@@ -555,9 +649,9 @@ def test_status_of_a_new_catalog(catalog: Catalog) -> None:
     assert (status["catalog"], status["waiting"], status["quarantined"]) == (catalog.id, [], [])
     assert reports.status_lines(status) == [
         "Daemon: not running",
-        "source   /camera",
-        "archive  /archive",
-        rf"trash    /{SHOWN}",
+        "source   /camera (its disk is not there now)",
+        "archive  /archive (its disk is not there now)",
+        rf"trash    /{SHOWN} (its disk is not there now)",
         "Archived: 0, 0 bytes as 0 bytes (-)",
     ]
 
@@ -588,7 +682,7 @@ def test_status_tells_what_is_worked_on_from_what_waits(catalog: Catalog) -> Non
 def test_status_names_ten_and_counts_the_rest() -> None:
     rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
     lines = reports.status_lines(
-        {"problems": [], "daemon": {"running": False, "died": False}, "roots": {}, "states": {},
+        {"problems": [], "daemon": {"running": False, "died": False}, "roots": {}, "roots_not_there": [], "states": {},
          "active": [], "waiting": rows, "quarantined": rows[:10], "orphans": None, "cleanup_held": None,
          "encoding": {"archives": {}, "fell": {"recordings": 0, "latest": []}, "rungs": []},
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
