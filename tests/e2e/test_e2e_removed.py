@@ -222,6 +222,25 @@ def test_a_claim_whose_archive_is_gone_is_noted_at_the_next_start(
     assert check(rig, capsys)[0] == 0
 
 
+def test_a_repair_leaves_the_archive_of_a_claim_in_the_trash_to_its_recording(
+    rig: Rig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = claim(rig, archived(rig))
+    lies = to_trash(rig, row)
+    unknown = rig.trash / lies.with_name(rig.path(30).name)  # has it look through the trees
+    shutil.copy(rig.trash / row.path, unknown)
+
+    assert check(rig, capsys, "--repair")[0] == 0
+
+    (after,) = rig.rows()
+    assert (after.id, after.state, after.reason, after.job) == (row.id, State.REMOVED, OLD, "")
+    with catalog_of(rig) as catalog:
+        known = catalog.trash_at(lies)
+        assert known is not None
+        assert (known.reason, known.recording) == (OLD, row.id)
+    assert check(rig, capsys)[0] == 0
+
+
 def test_a_claim_whose_name_was_given_to_another_archive_is_noted_at_the_next_start(rig: Rig) -> None:
     first = archived(rig)
     row = claim(rig, first)

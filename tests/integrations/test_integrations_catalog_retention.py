@@ -27,7 +27,7 @@ from archiverd.policy.model import (
 )
 from archiverd.policy.naming import RETIRED
 from archiverd.policy.planning import STANDS_AGAIN
-from archiverd.policy.rebuilding import KnownAgain
+from archiverd.policy.rebuilding import KnownAgain, SeenArchive
 from archiverd.storage.catalog import Catalog, CatalogLostError, ClaimLostError
 from archiverd.storage.catalog_rows import receipt_text
 from archiverd.storage.catalog_schema import FILE_NAME, MIGRATIONS
@@ -534,6 +534,25 @@ def test_an_archive_taken_back_from_the_trash_is_the_archive_again(catalog: Cata
     assert [told(catalog, row)[-1] for row in rows] == [(State.DONE, words)] * 2
     assert catalog.reload(alone) == alone
     assert catalog.trash_at(one.path) is None
+
+
+def test_an_archive_of_which_no_hash_is_known_is_again_that_of_its_recording_alone(catalog: Catalog) -> None:
+    lies = [PurePosixPath(RETIRED, PATH), PurePosixPath(RETIRED, PATH).with_stem(f"{PATH.stem}~2")]
+    catalog.enter_known([known_retired(number, place) for number, place in enumerate(lies)], NOW)
+    one = catalog.trash_at(lies[1])
+    assert one is not None
+    assert one.origin == Place(Tree.ARCHIVE, PATH)
+    catalog.trash_restored(one, one.origin, NOW + 9)
+
+    states = {row.fingerprint.ino: row.state for row in catalog.recordings()}
+    assert states == {-1: State.REMOVED, -2: State.DONE}
+
+
+def known_retired(number: int, lies: PurePosixPath) -> KnownAgain:
+    """A recording that is known again by an archive in the trash that stood at one path, of one size."""
+    seen = SeenArchive(FoundFile(PATH, Fingerprint(number, 400, MARK.mtime_ns), name_of(PATH)), None, 30, 2.0)
+    mark = replace(MARK, ino=-1 - number)
+    return KnownAgain(PATH, mark, name_of(PATH), State.REMOVED, "it lay there", seen, None, retired=lies)
 
 
 def test_a_snapshot_of_an_archive_goes_to_the_trash_and_back(catalog: Catalog) -> None:

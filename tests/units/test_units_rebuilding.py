@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
-from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Place, State, Tree
-from archiverd.policy.rebuilding import KnownAgain, SeenArchive, known_again, may_be_source, source_name
+from archiverd.policy.model import ArchiveKind, Discovery, Fingerprint, FoundFile, FoundRecording, Place, State, Tree
+from archiverd.policy.naming import RETIRED
+from archiverd.policy.rebuilding import KnownAgain, SeenArchive, is_of, known_again, may_be_source, source_name
 from archiverd.policy.told import Told
-from tests.recordings import MARK, OLD_NS, PATH, found, name_of, snapshot_of
+from tests.recordings import MARK, OLD_NS, PATH, found, name_of, receipt, recording, snapshot_of
 
 SECOND = 1_000_000_000
 OTHER = PATH.with_name("REO_front_20260630091500.mp4")
+FURTHER = PATH.with_stem(f"{PATH.stem}~2")
 EMPTY = Discovery((), (), {}, ())
 TOLD = Told(PATH, "5" * 64, MARK.size, MARK.mtime_ns)
 
@@ -124,6 +127,103 @@ def test_what_the_catalog_knows_of_the_trash_is_not_told_again() -> None:
 def test_rows_come_oldest_first() -> None:
     rows = known_again([archive(OTHER, replace(TOLD, source=OTHER)), archive()], EMPTY, EMPTY)
     assert [row.path for row in rows] == [PATH, OTHER]
+
+
+# ---- archives in the trash
+
+
+def in_trash(path: PurePosixPath = PATH, told: Told | None = TOLD, *, size: int = 400, ino: int = 41) -> SeenArchive:
+    seen = archive(path, told, size=size, ino=ino)
+    return replace(seen, file=replace(seen.file, path=RETIRED / path))
+
+
+def retired_rows(rows: tuple[KnownAgain, ...]) -> list[tuple[PurePosixPath | None, PurePosixPath | None]]:
+    """The places in the trash of archive and source, of recordings that are REMOVED."""
+    return [(row.retired, row.disposed_to) for row in rows if row.state is State.REMOVED]
+
+
+def test_archive_in_the_trash_tells_its_source_and_what_path_it_had() -> None:
+    row = only(known_again([], EMPTY, tree(found()), (), [in_trash(FURTHER)]))
+    assert (row.state, row.path, row.disposed_to, row.retired) == (State.REMOVED, PATH, PATH, RETIRED / FURTHER)
+    assert row.archive is not None
+    assert row.archive.file.path == FURTHER
+    assert row.reason == "its archive lay in the trash when the catalog was made anew"
+    receipt = row.receipt(9.0)
+    assert receipt is not None
+    assert (receipt.kind, receipt.source_sha256, receipt.archive_sha256) == (ArchiveKind.REBUILT, TOLD.sha256, "")
+
+
+def test_snapshots_of_an_archive_in_the_trash_were_beside_it() -> None:
+    of_source, beside = snapshot_of(), snapshot_of(OTHER)
+    lies = replace(beside, path=RETIRED / beside.path)
+    seen = replace(in_trash(), snapshots=(lies,))
+    row = only(known_again([], EMPTY, tree(found(PATH, snapshots=(of_source,))), (), [seen]))
+    assert [(s.path, s.disposed_to, row.came_from(s)) for s in row.snapshots] == [
+        (of_source.path, Place(Tree.TRASH, of_source.path), Place(Tree.SOURCE, of_source.path)),
+        (PATH.with_name(beside.path.name), Place(Tree.TRASH, lies.path), Place(Tree.ARCHIVE, beside.path)),
+    ]
+
+
+@pytest.mark.parametrize("standing", [archive(FURTHER), archive(told=None, size=MARK.size)], ids=["named", "its bytes"])
+def test_archive_that_stands_wins_over_one_in_the_trash(standing: SeenArchive) -> None:
+    row = only(known_again([standing], EMPTY, tree(found()), (), [in_trash()]))
+    assert (row.state, row.disposed_to, row.retired) == (State.DONE, PATH, None)
+
+
+def test_archives_in_the_trash_of_a_source_that_stands_are_left_to_the_run_that_archives_it() -> None:
+    further = in_trash(FURTHER, ino=42)
+    assert known_again([], tree(found()), EMPTY, (), [in_trash(), further]) == ()
+
+
+def test_each_of_several_archives_in_the_trash_has_a_row_and_one_the_source() -> None:
+    further = in_trash(FURTHER, ino=42)
+    rows = known_again([], EMPTY, tree(found()), (), [further, in_trash()])
+    assert retired_rows(rows) == [(RETIRED / PATH, PATH), (further.file.path, None)]
+    assert len({row.fingerprint for row in rows}) == 2
+
+
+def test_other_content_of_the_same_path_is_another_recording() -> None:
+    other = in_trash(told=replace(TOLD, sha256="6" * 64, size=MARK.size + 7))
+    rows = known_again([archive()], EMPTY, tree(found()), (), [other])
+    assert {(row.state, row.disposed_to) for row in rows} == {(State.DONE, PATH), (State.REMOVED, None)}
+
+
+@pytest.mark.parametrize(
+    ("size", "state", "retired"), [(MARK.size, State.REMOVED, RETIRED / PATH), (MARK.size + 1, State.GONE, None)]
+)
+def test_archive_in_the_trash_that_names_no_source_is_known_by_one_that_lies_there(
+    size: int, state: State, retired: PurePosixPath | None
+) -> None:
+    row = only(known_again([], EMPTY, tree(found()), (), [in_trash(told=None, size=size)]))
+    assert (row.state, row.retired, row.disposed_to) == (state, retired, PATH)
+
+
+def test_archive_in_the_trash_that_names_its_source_chooses_first() -> None:
+    alike = in_trash(FURTHER, None, size=MARK.size, ino=42)
+    rows = known_again([], EMPTY, tree(found()), (), [alike, in_trash()])
+    assert retired_rows(rows) == [(RETIRED / PATH, PATH)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sha256", "expected"),
+    [
+        ({"receipt": None}, TOLD.sha256, False),
+        ({}, TOLD.sha256, True),
+        ({}, "", True),
+        ({}, "6" * 64, False),
+        ({"fingerprint": replace(MARK, size=MARK.size + 1)}, "", False),
+        ({"fingerprint": replace(MARK, mtime_ns=MARK.mtime_ns + 3 * SECOND)}, "", False),
+        ({"fingerprint": replace(MARK, size=MARK.size + 1)}, TOLD.sha256, True),
+    ],
+)
+def test_archive_is_of_a_recording_by_the_hash_of_its_source_else_by_size_and_time(
+    changes: dict[str, Any], sha256: str, expected: bool
+) -> None:
+    row = recording(State.DONE, **{"receipt": receipt(source_sha256=sha256), **changes})
+    assert is_of(TOLD, row) is expected
+
+
+# ---- files without a name
 
 
 @pytest.mark.parametrize(
