@@ -8,7 +8,7 @@ those that had footage then, by what each has a day on average.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -21,12 +21,15 @@ from archiverd.policy.words import days_words, size_words
 YEARS = 10  # that are played through
 RATE_DAYS = 7  # over which the rates are counted
 NOTHING_OLDER = "nothing older has come"
+OLDER_GONE = "older ones have gone"
+ALL_GONE = "all that came have gone"
 
 _DAY_S = 86_400.0
 _HELD = (Tree.ARCHIVE, Tree.TRASH)
 
 Daily = Mapping[str, tuple[float, float]]  # camera -> bytes a day that come to the trash, and to the archive
 Rates = Mapping[str, tuple[int, int, int]]  # camera -> recordings, source bytes, archive bytes of the last days
+Gone = Mapping[tuple[Tree, str], float]  # tree, camera -> from when the latest is that has gone, as far as is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Reach:
     reach_s: float
     wanted_s: float | None  # None where all of it is kept
     limit: str = ""  # why it is less than wanted, in words
+    is_empty: bool = False  # nothing is left of a camera that still records
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,12 @@ class Forecast:
 
 def forecast(
     inventory: Inventory, policy: Policy, rates: Rates, rooms: Iterable[Room], now: float, *,
-    min_free: int | None, known_since: float,
+    min_free: int | None, known_since: float, gone: Gone | None = None,
 ) -> Forecast:  # fmt: skip
     """What is to be expected at `now` (seconds since the epoch).
 
     `rates` are of the last `RATE_DAYS` days, or of those since `known_since`, when the catalog began, where that is
-    less; before it is a day old nothing is foretold.
+    less; before it is a day old nothing is foretold. `gone`: what was removed.
     """
     days = min((now - known_since) / _DAY_S, RATE_DAYS)
     daily = {
@@ -76,10 +80,11 @@ def forecast(
         for camera, (_, source, archive) in rates.items()
         if days >= 1
     }
-    rooms = tuple(rooms)
+    rooms, coming = tuple(rooms), [camera for camera, (files, _, _) in rates.items() if files]
     floors = {room.path: 0 if min_free is None else room.floor(min_free) for room in rooms}
+    cramped = {tree for room in rooms if room.free < 1.1 * floors[room.path] for tree in _HELD if tree in room.what}
     return Forecast(
-        tuple(_reaches(inventory, policy, daily, rooms, floors, now)),
+        tuple(_reaches(inventory, policy, daily, cramped, coming, gone=gone or {}, now=now)),
         tuple(_outlooks(_Future(inventory, policy, daily, now), policy, rooms, floors, is_known=days >= 1)),
     )
 
@@ -88,20 +93,23 @@ def forecast(
 
 
 def _reaches(
-    inventory: Inventory, policy: Policy, daily: Daily, rooms: Sequence[Room], floors: Mapping[str, int], now: float
+    inventory: Inventory, policy: Policy, daily: Daily, cramped: Container[Tree], coming: Iterable[str], *,
+    gone: Gone, now: float,
 ) -> Iterator[Reach]:  # fmt: skip
-    for tree, camera in sorted(inventory.cameras, key=lambda key: (_HELD.index(key[0]), key[1])):
-        span = inventory.cameras[tree, camera]
-        if not span.files:
-            continue
-        reach_s, wanted_s = max(0.0, now - span.oldest_at), _wanted_s(policy, tree, camera)
-        limit = ""
-        if wanted_s is not None and reach_s < wanted_s - _DAY_S:
-            cramped = any(tree in room.what and room.free < 1.1 * floors[room.path] for room in rooms)
-            limit = _ceiling_in_the_way(inventory, policy, daily, tree, camera, wanted_s) or (
-                "its disk has no room left" if cramped and policy.gives_room(tree) else NOTHING_OLDER
-            )
-        yield Reach(tree, camera, reach_s, wanted_s, limit)
+    """`cramped`: trees whose disk has no room left. `coming`: cameras of which something came lately."""
+    standing = {key: span.oldest_at for key, span in inventory.cameras.items() if span.files}
+    empty = {(Tree.ARCHIVE, camera) for camera in coming if (Tree.ARCHIVE, camera) in gone} - standing.keys()
+    for tree, camera in sorted((*standing, *empty), key=lambda key: (_HELD.index(key[0]), key[1])):
+        is_empty = (tree, camera) in empty
+        reach_s = 0.0 if is_empty else max(0.0, now - standing[tree, camera])
+        wanted_s, limit = _wanted_s(policy, tree, camera), ""
+        if wanted_s is not None and (is_empty or reach_s < wanted_s - _DAY_S):
+            limit = _ceiling_in_the_way(inventory, policy, daily, tree, camera, wanted_s)
+            if not limit and tree in cramped and policy.gives_room(tree):
+                limit = "its disk has no room left"
+            has_gone = now - wanted_s <= gone.get((tree, camera), -inf) <= now  # not for its age: it is wanted
+            limit = limit or (ALL_GONE if is_empty else OLDER_GONE if has_gone else NOTHING_OLDER)
+        yield Reach(tree, camera, reach_s, wanted_s, limit, is_empty)
 
 
 def _wanted_s(policy: Policy, tree: Tree, camera: str) -> float | None:

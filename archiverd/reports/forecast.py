@@ -10,6 +10,11 @@ from archiverd.policy.naming import printable
 from archiverd.policy.words import days_words, size_words
 from archiverd.reports.words import JsonObject, safe
 
+NOT_KNOWN = (
+    "How far back footage reaches, and when room runs out, is not known yet: a daemon looks soon after its start, and"
+    " so does `archiverd cleanup`"
+)
+
 _DAY_S = 86_400.0
 
 
@@ -25,10 +30,9 @@ def forecast_lines(found: Forecast) -> list[str]:
 
 
 def _reach(one: Reach, *, first: bool) -> str:
-    words = f"{one.camera} {'reaches back ' if first else ''}{_days(one.reach_s)}"
-    if one.wanted_s is None:
-        return words
-    return f"{words} ({'wanted: ' if first else ''}{f'{one.wanted_s / _DAY_S:.10g}'})"
+    reaches = "has none" if one.is_empty else f"{'reaches back ' if first else ''}{_days(one.reach_s)}"
+    wanted = "" if one.wanted_s is None else f" of {days_words(one.wanted_s)}{' wanted' if first else ''}"
+    return f"{one.camera} {reaches}{wanted}"
 
 
 def _limits(reaches: list[Reach]) -> Iterator[str]:
@@ -63,7 +67,7 @@ def forecast_json(found: Forecast) -> JsonObject:
         "reaches": [
             {
                 "tree": one.tree, "camera": printable(one.camera), "reach_s": one.reach_s, "wanted_s": one.wanted_s,
-                "limit": printable(one.limit),
+                "limit": printable(one.limit), "is_empty": one.is_empty,
             }
             for one in found.reaches
         ],

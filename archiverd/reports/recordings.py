@@ -16,6 +16,7 @@ from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import MARKER_NAME, FileKind, NotAClip, is_snapshot_name, keep_name, printable
 from archiverd.policy.words import size_words
 from archiverd.reports.daemon import daemon_json, daemon_lines, problem_lines, problems_json
+from archiverd.reports.forecast import NOT_KNOWN, forecast_json, forecast_lines
 from archiverd.reports.runs import standing_lines
 from archiverd.reports.words import (
     LISTED,
@@ -177,6 +178,8 @@ def status_lines(status: JsonObject) -> list[str]:
         f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
         f"{size_text(archived['archive_bytes'])} ({share_text(archived['archive_bytes'], archived['source_bytes'])})"
     )
+    lines += _held_lines(status["cleanup_held"])
+    lines += [NOT_KNOWN] if outlook is None else forecast_lines(outlook)
     lines += _encoding_lines(status["encoding"])
     for title, key in (("Working on", "active"), ("Waiting", "waiting"), ("Quarantined", "quarantined")):
         rows: Sequence[JsonObject] = status[key]

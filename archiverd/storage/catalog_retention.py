@@ -379,6 +379,34 @@ class CatalogRetention(CatalogConnection):
             ).fetchall()
         return {os.fsdecode(row["camera"]): (row["files"], row["bytes"], row["archived"]) for row in rows}
 
+    def latest_gone(self) -> dict[tuple[Tree, str], float]:
+        """From when the latest is that has gone from archive and trash, by tree and camera, as long as it is known.
+
+        Of an archive when it was taken, as its name says; of what lay in the trash when it went there.
+        """
+        with self._faults():
+            archives = self._connection.execute(
+                "SELECT camera, MAX(taken_at) AS latest FROM recording WHERE state = ? GROUP BY camera",
+                (State.REMOVED,),
+            ).fetchall()
+            trash = self._connection.execute(
+                "SELECT camera, MAX(trashed_at) AS latest FROM trash WHERE gone_at IS NOT NULL GROUP BY camera"
+            ).fetchall()
+        with self._making_sense():
+            found = {
+                (Tree.ARCHIVE, os.fsdecode(row["camera"])): _moment_of(datetime.fromisoformat(row["latest"]))
+                for row in archives
+            }
+            return found | {(Tree.TRASH, os.fsdecode(row["camera"])): float(row["latest"]) for row in trash}
+
+
+def _moment_of(taken_at: datetime) -> float:
+    """In seconds since the epoch; long ago for what is no moment this machine can tell."""
+    try:
+        return taken_at.timestamp()
+    except (ValueError, OverflowError, OSError):
+        return float("-inf")
+
 
 # No row that is not done with has the archive, and none that is, under another job.
 _NOBODY_ELSE = (

@@ -649,6 +649,18 @@ def test_source_totals_tell_of_what_stands_in_the_source_tree(catalog: Catalog) 
     }
 
 
+def test_latest_gone_tells_of_archives_when_they_were_taken_and_of_the_trash_when_it_came_there(
+    catalog: Catalog,
+) -> None:
+    assert catalog.latest_gone() == {}
+    removed(catalog, done(catalog, lies=PATH))
+    catalog.trashed(in_trash(DAY / "old.mp4", at=NOW - 5), NOW)
+    catalog.trash_gone([DAY / "old.mp4"], OLD, NOW + 9)
+    assert catalog.latest_gone() == {
+        (Tree.ARCHIVE, CAMERA): TAKEN_AT.timestamp(), (Tree.TRASH, CAMERA): NOW - 5,
+    }  # fmt: skip
+
+
 def test_lately_counts_what_was_recorded_in_the_last_days_and_is_archived(catalog: Catalog) -> None:
     def at(days_ago: float, camera: str) -> PurePosixPath:
         return DAY / f"{camera}_{TAKEN_AT - timedelta(days=days_ago):%Y%m%d%H%M%S}.mp4"

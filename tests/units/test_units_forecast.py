@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiverd.policy.forecast import NOTHING_OLDER, YEARS, Forecast, Outlook, Rates, Reach, forecast
+from archiverd.policy.forecast import (
+    ALL_GONE,
+    NOTHING_OLDER,
+    OLDER_GONE,
+    YEARS,
+    Forecast,
+    Outlook,
+    Rates,
+    Reach,
+    forecast,
+)
 from archiverd.policy.inventory import Inventory, Span
 from archiverd.policy.model import Tree
 from archiverd.policy.retention import Policy, Rule
@@ -287,6 +297,49 @@ def test_disk_without_room_is_named() -> None:
     assert [one.limit for one in reaches(stands, rules, room(10 * GB, TRASH))] == [NOTHING_OLDER]
 
 
+@pytest.mark.parametrize(
+    ("days_ago", "limit"),
+    [
+        (60, OLDER_GONE),  # a size, or a full disk, took what is wanted
+        (91, NOTHING_OLDER),  # its age did
+        (-400, NOTHING_OLDER),  # a clock was wrong
+    ],
+)
+@pytest.mark.parametrize("tree", [ARCHIVE, TRASH])
+def test_what_was_wanted_and_has_gone_is_not_what_never_came(tree: Tree, days_ago: int, limit: str) -> None:
+    policy = Policy((Rule(tree, age_s=90 * DAY),))
+    stands = inventory({(tree, "front"): (40, GB), (tree, "garden"): (40, GB)})
+    gone = {(tree, "front"): NOW - days_ago * DAY}
+
+    found = forecast(stands, policy, {}, (), NOW, min_free=None, known_since=0.0, gone=gone)
+
+    assert [one.limit for one in found.reaches] == [limit, NOTHING_OLDER]
+
+
+def test_camera_that_records_and_has_nothing_left_is_listed() -> None:
+    policy = Policy((Rule(ARCHIVE, age_s=30 * DAY), Rule(ARCHIVE, ("yard",), max_bytes=GB)))
+    gone = dict.fromkeys(((ARCHIVE, "front"), (ARCHIVE, "yard"), (ARCHIVE, "long ago")), NOW - DAY)
+    come = rates(GB, GB, "front", "yard", "new")
+
+    found = forecast(inventory({}), policy, come, (), NOW, min_free=None, known_since=0.0, gone=gone)
+
+    assert [(one.camera, one.reach_s, one.is_empty) for one in found.reaches] == [
+        ("front", 0.0, True), ("yard", 0.0, True),
+    ]  # fmt: skip
+    assert [one.limit for one in found.reaches] == [
+        ALL_GONE, "yard in the archive may hold 1 GB, which is about 24 hours at the present rates"
+    ]  # fmt: skip
+    assert forecast_lines(found)[0] == "Archive: front has none of 30 days wanted, yard has none of 30 days"
+
+
+def test_less_than_an_hour_has_its_unit() -> None:
+    found = Forecast((Reach(ARCHIVE, "front", 60.0, 30 * DAY, OLDER_GONE), Reach(ARCHIVE, "yard", 0.0, None)))
+    assert forecast_lines(found) == [
+        "Archive: front reaches back 0 hours of 30 days wanted, yard 0 hours",
+        "  front: older ones have gone",
+    ]
+
+
 # -- as people read it ------------------------------------------------------------------------------------
 
 FOUND = Forecast(
@@ -307,9 +360,9 @@ FOUND = Forecast(
 
 def test_forecast_reads_plainly() -> None:
     assert forecast_lines(FOUND) == [
-        r"Archive: front reaches back 41 days (wanted: 90), garden 14 days (14), ya\x1brd 36 hours",
+        r"Archive: front reaches back 41 days of 90 days wanted, garden 14 days of 14 days, ya\x1brd 36 hours",
         "  front: the archive may hold 200 GB",
-        "Trash: front reaches back 30 days (wanted: 30)",
+        "Trash: front reaches back 30 days of 30 days wanted",
         "/mnt/archive: 1.2 TB free of 4 TB; at the present rates room runs out in about 230 days, then the work stops",
         "/a: 1 GB free of 1 TB, less than the 10 GB there should be",
         "/b: 1 GB free of 1 TB; at the present rates room does not run out within 10 years",
@@ -322,6 +375,7 @@ def test_forecast_as_json() -> None:
 
     assert told["reaches"][2] == {
         "tree": "archive", "camera": r"ya\x1brd", "reach_s": 1.5 * DAY, "wanted_s": None, "limit": "",
+        "is_empty": False,
     }  # fmt: skip
     assert told["disks"][0] == {
         "path": "/mnt/archive", "bytes": 4 * TB, "free": 1200 * GB, "floor": 10 * GB, "in_days": 233, "is_known": True,

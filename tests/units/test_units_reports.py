@@ -43,6 +43,7 @@ from archiverd.policy.planning import Action, Manner, Orphan, RunPlan, plan_run
 from archiverd.policy.problems import Course, Problem, ProblemKind
 from archiverd.policy.rungs import Kind, Rung
 from archiverd.policy.words import size_words
+from archiverd.reports.forecast import NOT_KNOWN
 from archiverd.storage.catalog import Catalog
 from tests.recordings import MARK, NOW, OLD_NS, PATH, found, receipt, recording, snapshot_of
 
@@ -653,6 +654,7 @@ def test_status_of_a_new_catalog(catalog: Catalog) -> None:
         "archive  /archive (its disk is not there now)",
         rf"trash    /{SHOWN} (its disk is not there now)",
         "Archived: 0, 0 bytes as 0 bytes (-)",
+        NOT_KNOWN,
     ]
 
 
@@ -665,6 +667,7 @@ def test_status_counts_and_names_what_waits_and_what_is_quarantined(catalog: Cat
     assert set(lines[4:6]) == {"waiting           1  1 kB", "quarantined       1  2.05 kB"}
     assert lines[6:] == [
         "Archived: 0, 0 bytes as 0 bytes (-)",
+        NOT_KNOWN,
         "Waiting:",
         f"  {PATH}: new",
         "Quarantined:",
@@ -688,8 +691,8 @@ def test_status_names_ten_and_counts_the_rest() -> None:
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
     )  # fmt: skip
     assert lines[1] == "Archived: 3, 4.1 kB as 1.02 kB (25 %)"
-    assert lines[2:4] == ["Waiting:", "  0.mp4: new"]
-    assert lines[12:15] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
+    assert lines[3:5] == ["Waiting:", "  0.mp4: new"]
+    assert lines[13:16] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
     assert lines[-2:] == ["  9.mp4: new", "The source tree can't be looked at now."]
 
 
