@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from archiverd.cli import run_command_line
-from archiverd.policy.model import State
+from archiverd.policy.model import State, Trashed
 from archiverd.policy.naming import RETIRED
 from archiverd.policy.outcome import Result
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.catalog_schema import FILE_NAME
 from tests.e2e.invariants import Places, contents
-from tests.e2e.rig import START, Rig, Upload, results
+from tests.e2e.rig import START, UNPRIVILEGED, Rig, Upload, results
 
 IN_TRASH = "an archive that lay in the trash when the catalog was made anew"
 KNOWN_AGAIN = "its archive lay in the trash when the catalog was made anew"
@@ -65,11 +65,15 @@ def listed(rig: Rig, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, 
     return {file["path"]: file for file in json.loads(capsys.readouterr().out)["files"]}
 
 
-def owner_of(rig: Rig, lies: PurePosixPath) -> int | None:
+def lying_at(rig: Rig, lies: PurePosixPath) -> Trashed:
     with Catalog.to_read(rig.state / FILE_NAME) as catalog:
         known = catalog.trash_at(lies)
-        assert known is not None
-        return known.recording
+    assert known is not None
+    return known
+
+
+def owner_of(rig: Rig, lies: PurePosixPath) -> int | None:
+    return lying_at(rig, lies).recording
 
 
 def trees(rig: Rig) -> list[Places]:
@@ -108,6 +112,8 @@ def test_archives_in_the_trash_are_known_again_and_can_be_had_back(
         assert (row.state, row.reason) == (State.REMOVED, KNOWN_AGAIN)
         assert (row.archive, row.disposed_to) == (upload.path, upload.path)
         assert owner_of(rig, retired(upload)) == row.id
+        for lies in (upload.path, retired(upload)):  # since it was renamed
+            assert lying_at(rig, lies).trashed_at == (rig.trash / lies).stat().st_ctime
     files = listed(rig, capsys)
     assert {path: file["origin"] for path, file in files.items()} == reasons
     assert files[str(retired(first))]["from"] == "archive"
@@ -171,6 +177,33 @@ def test_archive_in_the_trash_that_is_not_whole_is_only_listed(
     assert call(rig, "check", "--repair") == 0  # its source is archived again
     assert call(rig, "run", "--no-confirm") == 0
     assert [rig.row(one).state for one in (first, second)] == [State.REMOVED, State.DONE]
+    assert troubles(rig, capsys) == (0, [])
+
+
+@pytest.mark.parametrize("closed", ["an archive in the trash", "a directory of archives"])
+def test_nothing_is_concluded_from_the_trash_where_not_all_could_be_read(
+    cleaned: tuple[Rig, Upload, Upload], capsys: pytest.CaptureFixture[str], closed: str
+) -> None:
+    rig, first, second = cleaned
+    path = rig.trash / retired(first)
+    if closed != "an archive in the trash":
+        path = rig.archive / second.path.parent  # an archive may stand there
+        path.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777
+    rig.forget()
+    path.chmod(0o000)
+    try:
+        rig.run(wrapper=UNPRIVILEGED)
+        assert rig.rows() == []
+    finally:
+        path.chmod(mode)
+
+    assert rig.run(wrapper=UNPRIVILEGED) == 0
+
+    assert [(row.state, row.disposed_to) for row in rig.rows()] == [
+        (State.REMOVED, first.path),
+        (State.REMOVED, second.path),
+    ]
     assert troubles(rig, capsys) == (0, [])
 
 
