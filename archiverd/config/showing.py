@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from pydantic import ByteSize
@@ -12,6 +13,7 @@ from archiverd.config.values import DAY, HOUR, MINUTE, NONE, SECOND, encodable
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import printable
 from archiverd.policy.retention import Rule
+from archiverd.policy.words import size_words
 
 Written: TypeAlias = "bool | int | str | list[Written] | dict[str, Written] | None"
 
@@ -58,19 +60,37 @@ def rules_json(config: Config) -> list[Written]:
 
 def rule_lines(config: Config) -> list[str]:
     """The same in words, by tree."""
-    lines = [_rule_line(rule) for tree in Tree for rule in config.rules if rule.tree is tree]
+    by_tree = [[rule for rule in config.rules if rule.tree is tree] for tree in Tree]
+    lines = [_rule_line(rule, delete=config.delete) for rules in by_tree for rule in rules]
     if config.when_full is WhenFull.OLDEST:
-        lines.append(f"{Tree.ARCHIVE}: all cameras: the oldest go where the disk is full")
+        lines.append(f"{Tree.ARCHIVE}: all cameras: the oldest go for good where the disk is full")
     elif not any(rule.tree is Tree.ARCHIVE and (rule.age_s or rule.max_bytes) for rule in config.rules):
         lines.append(f"{Tree.ARCHIVE}: all cameras: nothing goes")
+    if any(_several(rule.age_s for rule in rules) or _several(rule.keep_s for rule in rules) for rules in by_tree):
+        lines.append("where several fit a camera, the first that says an age decides it, and so with keep")
     return lines
 
 
-def _rule_line(rule: Rule) -> str:
+def _several(said: Iterable[float | None]) -> bool:
+    return sum(one is not None for one in said) > 1
+
+
+_OLDER = {
+    Tree.SOURCE: "what has been quarantined for longer than",
+    Tree.ARCHIVE: "what is older than",
+    Tree.TRASH: "what has lain there for longer than",
+}
+_OLDEST = {Tree.SOURCE: "the oldest that are quarantined", Tree.ARCHIVE: "the oldest", Tree.TRASH: "the oldest"}
+
+
+def _rule_line(rule: Rule, *, delete: bool) -> str:
     cameras = "all cameras" if rule.cameras == ("*",) else ", ".join(map(printable, rule.cameras))
+    for_good = rule.tree is Tree.TRASH or (rule.tree is Tree.ARCHIVE and delete)
+    way = "for good" if for_good else "to the trash"
+    size = "" if rule.max_bytes is None else size_words(rule.max_bytes)
     said = [
-        "" if rule.age_s is None else f"what is older than {_duration_text(rule.age_s)} goes",
-        "" if rule.max_bytes is None else f"the oldest go above {_size_text(rule.max_bytes)}",
+        "" if rule.age_s is None else f"{_OLDER[rule.tree]} {_duration_text(rule.age_s)} goes {way}",
+        size and f"above {size} {_OLDEST[rule.tree]} go {way}",
         "" if rule.keep_s is None else f"what is younger than {_duration_text(rule.keep_s)} stays",
     ]
     return f"{rule.tree}: {cameras}: {'; '.join(filter(None, said))}"

@@ -206,8 +206,8 @@ def test_config_check_says_that_a_file_is_good_and_what_goes_when(tmp_path: Path
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines() == [
         f"{good}: good",
-        "  source: all cameras: what is older than 90 days goes",
-        "  trash: all cameras: what is older than 90 days goes",
+        "  source: all cameras: what has been quarantined for longer than 90 days goes to the trash",
+        "  trash: all cameras: what has lain there for longer than 90 days goes for good",
         "  archive: all cameras: nothing goes",
     ]
     rules = archiverd("config", "check", "--json", config=good).json["rules"]

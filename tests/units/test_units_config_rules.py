@@ -353,11 +353,40 @@ def test_rules_are_told_in_words_by_tree(write: Write) -> None:
         'cameras = ["a", "b*"]\nage = "7 days"\nkeep = "1 day"', 'tree = "trash"\ncameras = "a\\u001b"\nage = "1h"'
     )
     assert rule_lines(load(write(text), {}).config) == [
-        "source: all cameras: what is older than 9 days goes; the oldest go above 1TB",
-        "archive: a, b*: what is older than 7 days goes; what is younger than 1 day stays",
-        r"trash: a\x1b: what is older than 1 hour goes",
-        "trash: all cameras: what is older than 9 days goes; the oldest go above 1TB",
+        (
+            "source: all cameras: what has been quarantined for longer than 9 days goes to the trash; "
+            "above 1 TB the oldest that are quarantined go to the trash"
+        ),
+        "archive: a, b*: what is older than 7 days goes to the trash; what is younger than 1 day stays",
+        r"trash: a\x1b: what has lain there for longer than 1 hour goes for good",
+        (
+            "trash: all cameras: what has lain there for longer than 9 days goes for good; "
+            "above 1 TB the oldest go for good"
+        ),
+        "where several fit a camera, the first that says an age decides it, and so with keep",
     ]
+
+
+def test_archives_that_are_deleted_go_for_good_and_what_was_never_archived_does_not(write: Write) -> None:
+    text = "delete = true\n" + rules('age = "7 days"\nmax_size = "400KB"')
+    assert rule_lines(load(write(text), {}).config) == [
+        "source: all cameras: what has been quarantined for longer than 30 days goes to the trash",
+        "archive: all cameras: what is older than 7 days goes for good; above 400 kB the oldest go for good",
+        "trash: all cameras: what has lain there for longer than 30 days goes for good",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ('tree = "trash"\nage = "1 day"', True),  # beside the one for all
+        ('age = "1 day"\n[[retention]]\nmax_size = "1GB"\nkeep = "1 hour"', False),
+        ('age = "1 day"\nkeep = "1 hour"\n[[retention]]\ncameras = ["a"]\nkeep = "2 hours"', True),
+    ],
+)
+def test_that_the_first_decides_is_told_where_there_are_several(write: Write, rule: str, *, told: bool) -> None:
+    lines = rule_lines(load(write(rules(rule)), {}).config)
+    assert any("the first that says an age decides it" in line for line in lines) is told
 
 
 @pytest.mark.parametrize(
@@ -365,8 +394,8 @@ def test_rules_are_told_in_words_by_tree(write: Write) -> None:
     [
         ("", "archive: all cameras: nothing goes"),
         (rules('keep = "1 day"'), "archive: all cameras: nothing goes"),
-        ('when_full = "oldest"', "archive: all cameras: the oldest go where the disk is full"),
-        (rules('max_size = "1GB"'), "trash: all cameras: what is older than 30 days goes"),
+        ('when_full = "oldest"', "archive: all cameras: the oldest go for good where the disk is full"),
+        (rules('max_size = "1GB"'), "trash: all cameras: what has lain there for longer than 30 days goes for good"),
     ],
 )
 def test_archive_that_nothing_goes_from_is_told_to_be_so(write: Write, text: str, last: str) -> None:
