@@ -261,11 +261,20 @@ class Trash:
         except ClearingFailed as error:
             cleared, failed = error.cleared, error
         self._catalog.trash_gone([directory / name for name in cleared.gone], EMPTIED, self._clock())
+        for one in batch:
+            if one.what.path.name in cleared.gone:
+                self._tell_gone(one.what, job)
         for name, why in cleared.refused.items():
             refused.append(Answer(directory / name, f"stays: {why}", refused=True))
         if failed is not None:
             raise failed
         return dict(cleared.gone)
+
+    def _tell_gone(self, one: Trashed, job: str) -> None:
+        fields = {"camera": one.camera, "job": job, "reason": EMPTIED}
+        if one.recording is not None:
+            fields["recording"] = printable(self._catalog.by_id(one.recording).path)
+        log.info("%s: deleted from the trash for good: %s", printable(one.path), EMPTIED, extra=fields)
 
 
 class _Keeps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -12,11 +13,14 @@ from archiverd.errors import ResourceError, StartupError
 from archiverd.policy.model import Fingerprint, Place, Trashed, Tree
 from archiverd.policy.name_patterns import CANONICAL
 from archiverd.policy.stop import NeverStop, StopToken
+from archiverd.service.log_fields import fields_of
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.clearing import Cleared, ClearingFailed
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
-from archiverd.trash import NOT_KNOWN, Trash, Wanted
+from archiverd.trash import EMPTIED, NOT_KNOWN, Trash, Wanted
+from archiverd.trees import discoveries
+from tests.recordings import found
 
 NOW = 1_800_000_000.0
 DAY = PurePosixPath("2026/07/01")
@@ -180,6 +184,23 @@ def test_what_is_gone_when_the_machine_fails_is_committed(box: Box) -> None:
     with pytest.raises(ResourceError, match="the disk fails"):
         box.trash().empty(box.trash().lying())
     assert [box.catalog.trash_at(clip(second)) is None for second in range(3)] == [True, False, False]
+
+
+def test_each_file_that_goes_for_good_is_told_in_the_log(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    row = box.catalog.offer(found(clip(1)), NOW, reason="new")
+    file = box.put(clip(1), known=False)
+    mark = Fingerprint.of(file.stat())
+    box.catalog.trashed(Trashed(clip(1), mark, "front", Place(Tree.SOURCE, clip(1)), "let go of", NOW, row.id), NOW)
+    box.put(clip(2))
+    going = box.trash().lying()
+    (box.roots[Tree.TRASH] / clip(2)).write_bytes(b"changed")
+    with caplog.at_level(logging.INFO):
+        box.trash().empty(going)
+    (line,) = [line for line in caplog.records if line.name == "archiverd.trash"]
+    assert (line.levelname, line.getMessage()) == ("INFO", f"{clip(1)}: deleted from the trash for good: {EMPTIED}")
+    fields = fields_of(line)
+    assert fields.pop("job")
+    assert fields == {"recording": str(clip(1)), "camera": "front", "reason": EMPTIED}
 
 
 def test_directories_that_are_empty_go_and_no_other(box: Box) -> None:
