@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from archiverd.cli import run_command_line
 from archiverd.storage.catalog_schema import FILE_NAME
 from tests.e2e.rig import UNPRIVILEGED, Rig
 from tests.program import CHECKOUT
@@ -62,6 +63,8 @@ def used(rig: Rig) -> Rig:
     assert rig.run(wrapper=UNPRIVILEGED) == 0
     os.truncate(catalog, 5000)
     assert rig.run_to_the_end() == 0
+    lies = rig.trash / rig.path(0)
+    assert run_command_line(["protect", str(lies), "--config", str(rig.config_file)]) == 0
     return rig
 
 
