@@ -196,13 +196,14 @@ class Checker:
         return status.st_size == size and mtime_ns in (None, status.st_mtime_ns)
 
     def _is_known_by_now(self, tree: Tree, path: PurePosixPath) -> bool:
-        """Whether it is known: entered since the rows were read, or as what lies in the trash, of no recording."""
+        """Whether it is known: entered since the rows were read, or as an archive in the trash, of no recording."""
         rows = [] if self._catalog is None else self._catalog.at_path(path)
         if tree is Tree.ARCHIVE:
             return any(path == row.archive and row.state not in _OVER for row in rows)
-        if self._catalog is not None and self._catalog.trash_at(path) is not None:
+        lies = None if self._catalog is None else self._catalog.trash_at(path)
+        if lies is not None and lies.origin.tree is Tree.ARCHIVE:
             return True
-        return any(path in _places_in_trash(row) for row in rows)
+        return any(path in _places_in_trash(row) or (lies is not None and row.id == lies.recording) for row in rows)
 
     # -- recordings ---------------------------------------------------------------------------------------
 

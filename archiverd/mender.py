@@ -103,7 +103,9 @@ class Mender:
         rows = self._catalog.at_path(path)
         if of_archive:
             return any(row.archive == path for row in rows if row.state is not State.REMOVED)
-        return self._catalog.trash_at(path) is not None or any(row.disposed_to == path for row in rows)
+        lies = self._catalog.trash_at(path)
+        is_archive = lies is not None and lies.origin.tree is Tree.ARCHIVE
+        return is_archive or any(row.disposed_to == path for row in rows)
 
     def _is_gone(self, finding: Finding) -> bool:
         assert finding.tree is not None, "what was found stands in a tree"
