@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby, islice
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from archiverd.errors import ArchiverError, ResourceError
 from archiverd.policy import naming
 from archiverd.policy.answer import Answer
-from archiverd.policy.model import ClipName, Discovery, Fingerprint, FoundFile, Place, Trashed, Tree
+from archiverd.policy.model import ClipName, Fingerprint, FoundFile, Place, Trashed, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import printable
 from archiverd.policy.stop import StopToken
@@ -26,6 +26,7 @@ from archiverd.storage.catalog import Catalog
 from archiverd.storage.clearing import ClearingFailed
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
+from archiverd.trees import Keeps
 
 log = logging.getLogger(__name__)
 
@@ -79,17 +80,16 @@ class Emptied:
 class Trash:
     """The trash of one catalog.
 
-    `finders` look through it, each through what lies below a path. `names` are the source tree's. `verify` raises where
-    the root of a tree is not there, or is another's.
+    `finder` looks through it. `names` are the source tree's. `verify` raises where the root of a tree is not there, or
+    is another's.
     """
 
     def __init__(
-        self, files: FileManager, finders: Mapping[PurePosixPath, FileDiscovery], names: NamePatterns,
-        catalog: Catalog, *,
+        self, files: FileManager, finder: FileDiscovery, names: NamePatterns, catalog: Catalog, *,
         verify: Callable[[Tree], None], stop: StopToken, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._files = files
-        self._finders = finders
+        self._finder = finder
         self._names = names.in_tree(Tree.TRASH)
         self._catalog = catalog
         self._verify = verify
@@ -106,30 +106,24 @@ class Trash:
         return sorted(found, key=lambda one: (one.what.trashed_at, one.what.path))
 
     def _all(self, known: dict[PurePosixPath, Trashed]) -> Iterator[Lying]:
-        for above, finder in self._finders.items():
-            if not above.name or self._files.status(Tree.TRASH, above) is not None:
-                yield from self._below(above, finder.scan(), known)
-
-    def _below(self, above: PurePosixPath, seen: Discovery, known: dict[PurePosixPath, Trashed]) -> Iterator[Lying]:
+        seen = self._finder.scan()
         for recording in seen.recordings:
             for file in (recording.clip, *recording.snapshots):
-                yield from self._lying(above, file, known, recording.clip.path, protected=recording.protected)
-        keeps = _Keeps(self._files)
+                yield from self._lying(file, known, recording.clip.path, protected=recording.protected)
+        keeps = Keeps(self._files, Tree.TRASH)
         for file in seen.orphans:
-            yield from self._lying(above, file, known, file.path, protected=keeps.protect(above / file.path))
+            yield from self._lying(file, known, file.path, protected=keeps.protect(file.path))
 
     def _lying(
-        self, above: PurePosixPath, file: FoundFile, known: dict[PurePosixPath, Trashed], clip: PurePosixPath, *,
-        protected: bool,
-    ) -> Iterator[Lying]:  # fmt: skip
-        file = replace(file, path=above / file.path)
+        self, file: FoundFile, known: dict[PurePosixPath, Trashed], clip: PurePosixPath, *, protected: bool
+    ) -> Iterator[Lying]:
         what = known.get(file.path)
         if what is None or not _is_same(what.fingerprint, file.fingerprint):
             status = self._files.status(Tree.TRASH, file.path)
             if status is None:  # it has left meanwhile
                 return
             what = by_place(file, status.st_ctime)
-        yield Lying(what, file.fingerprint, above / clip, protected)
+        yield Lying(what, file.fingerprint, clip, protected)
 
     # -- to have it back ----------------------------------------------------------------------------------
 
@@ -243,7 +237,7 @@ class Trash:
         for directory, batch in _batches(going):
             if self._stop.requested:
                 break
-            keeps = _Keeps(self._files)  # as they stand now
+            keeps = Keeps(self._files, Tree.TRASH)  # as they stand now
             gone = self._clear(directory, [one for one in batch if not keeps.protect(one.clip)], refused)
             files, freed = files + len(gone), freed + sum(gone.values())
             self._files.remove_empty(Tree.TRASH, directory)
@@ -275,23 +269,6 @@ class Trash:
         if one.recording is not None:
             fields["recording"] = printable(self._catalog.by_id(one.recording).path)
         log.info("%s: deleted from the trash for good: %s", printable(one.path), EMPTIED, extra=fields)
-
-
-class _Keeps:
-    """Which files of the trash a `.keep` stands beside; each directory is read once."""
-
-    def __init__(self, files: FileManager) -> None:
-        self._files = files
-        self._stems: dict[PurePosixPath, frozenset[str]] = {}
-
-    def protect(self, path: PurePosixPath) -> bool:
-        """Whether one stands beside this file."""
-        stems = self._stems.get(path.parent)
-        if stems is None:
-            names = self._files.names(Tree.TRASH, path.parent)
-            stems = frozenset(name.rpartition(".")[0] for name in names if naming.is_keep_name(name))
-            self._stems[path.parent] = stems
-        return naming.keep_name(path.name).rpartition(".")[0] in stems
 
 
 def by_place(file: FoundFile, at: float) -> Trashed:

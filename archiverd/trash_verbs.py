@@ -17,10 +17,8 @@ from archiverd.verbs import ask, catalog_path, load_for, moment, print_answers, 
 from archiverd.verbs import seconds as seconds_of
 
 if TYPE_CHECKING:
-    from archiverd.assembly import Assembly
     from archiverd.config import Config
     from archiverd.policy.stop import StopToken
-    from archiverd.storage.discovery import FileDiscovery
     from archiverd.trash import Lying, Trash
 
 _camera = click.option("--camera", metavar="GLOB", help="Only of cameras whose name fits, for instance 'front*'.")
@@ -174,23 +172,8 @@ def _trash(config: Config, stop: StopToken, *, to_read: bool = False) -> Iterato
         def verify(tree: Tree) -> None:
             see_marked_by(catalog.id, tree, parts.roots[tree])
 
-        yield Trash(
-            files, _finders(config, parts), config.patterns, catalog, verify=verify, stop=stop, clock=parts.clock,
-        )  # fmt: skip
-
-
-def _finders(config: Config, parts: Assembly) -> dict[PurePosixPath, FileDiscovery]:
-    """What looks through the trash: through the sources in it, and through the archives."""
-    from archiverd.policy.model import Tree
-    from archiverd.policy.naming import RETIRED
-    from archiverd.storage.discovery import FileDiscovery
-
-    # That of the sources passes over what archiverd itself puts at the top of a tree.
-    archives = FileDiscovery(
-        config.trash_root / RETIRED, snapshot_window_s=config.snapshot_window, now=parts.clock,
-        go_on=parts.stop.check,
-    )  # fmt: skip
-    return {PurePosixPath(): parts.finders()[Tree.TRASH], PurePosixPath(RETIRED): archives}
+        finder = parts.finders()[Tree.TRASH]
+        yield Trash(files, finder, config.patterns, catalog, verify=verify, stop=stop, clock=parts.clock)
 
 
 def _place(config: Config, path: Path) -> PurePosixPath:

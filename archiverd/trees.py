@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from archiverd.policy import naming
 from archiverd.policy.model import Tree
 from archiverd.policy.name_patterns import NamePatterns
+from archiverd.policy.naming import is_own_at_top, is_own_at_top_of_trash
 from archiverd.storage.discovery import FileDiscovery, always
 from archiverd.storage.file_manager import FileManager
 
@@ -34,6 +35,7 @@ def discoveries(
             snapshot_window_s=snapshot_window_s,
             now=now,
             go_on=go_on,
+            own_at_top=is_own_at_top_of_trash if tree is Tree.TRASH else is_own_at_top,
         )
         for tree, root in roots.items()
     }
@@ -47,6 +49,24 @@ def relative_to_root(path: Path, roots: dict[Tree, Path]) -> tuple[Tree, PurePos
         return None
     tree, root = max(inside, key=lambda pair: len(pair[1].parts))
     return tree, PurePosixPath(absolute.relative_to(root))
+
+
+class Keeps:
+    """Which files of a tree a `.keep` stands beside; each directory is read once."""
+
+    def __init__(self, files: FileManager, tree: Tree) -> None:
+        self._files = files
+        self._tree = tree
+        self._stems: dict[PurePosixPath, frozenset[str]] = {}
+
+    def protect(self, path: PurePosixPath) -> bool:
+        """Whether one stands beside this file."""
+        stems = self._stems.get(path.parent)
+        if stems is None:
+            names = self._files.names(self._tree, path.parent)
+            stems = frozenset(name.rpartition(".")[0] for name in names if naming.is_keep_name(name))
+            self._stems[path.parent] = stems
+        return naming.keep_name(path.name).rpartition(".")[0] in stems
 
 
 def put_back_cleared(files: FileManager, tree: Tree, leftovers: Iterable[PurePosixPath]) -> list[PurePosixPath]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -91,6 +91,7 @@ class FoundFile:
     path: PurePosixPath
     fingerprint: Fingerprint
     name: ClipName
+    linked: bool = field(default=False, compare=False)  # it has more names than this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class Listing:
     protected: frozenset[PurePosixPath]  # those of the clips that a `.keep` stands beside
     below: tuple[str, ...]  # the directories in it that recordings may stand in or below, sorted
     complete: bool  # all of it could be seen: what is not here is not there
+    leftovers: tuple[PurePosixPath, ...] = ()  # `.archiverd-*.part` and `.archiverd-*.gone`
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,11 @@ def is_own_at_top(filename: str) -> bool:
     return filename in _OWN_AT_TOP or filename.startswith(_OWN_LOG)
 
 
+def is_own_at_top_of_trash(filename: str) -> bool:
+    """The same of the trash, where archives lie in a directory of that name."""
+    return filename != RETIRED and is_own_at_top(filename)
+
+
 def kind_of(filename: str, parse: Callable[[str], ClipName | NotAClip] = parse_clip_name) -> FileKind:
     """What a file is, by its name alone, where `parse` reads the names of clips.
 

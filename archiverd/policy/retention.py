@@ -16,13 +16,13 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 from archiverd.policy.model import Fingerprint, Tree
-from archiverd.policy.words import days_words
-from archiverd.policy.words import size_words as size_words  # noqa: PLC0414  (others take it from here)
+from archiverd.policy.words import days_words, size_words
 
 LOW_WATER = 0.99  # of a max_size: down to that, so that not every new clip has one removed
 
 NOT_DUE = "too young, or within the sizes"
 NO_ROOM_IN_TRASH = "never archived, and no room in the trash"
+LINKED = "has another name (a hard link), and its removal makes no room"
 
 _BLOCK = 4096  # bytes
 _DAY_S = 86_400.0
@@ -32,7 +32,7 @@ _FIRST_AT = 1_104_537_600.0  # 2005: earlier times are those of clocks that lost
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is wanted of some cameras in one tree; what is None is not said."""
+    """What the owner wants of some cameras in one tree. Seconds and bytes; None where a rule does not say."""
 
     tree: Tree
     cameras: tuple[str, ...] = ("*",)  # globs
@@ -116,6 +116,7 @@ class Candidate:
     recording: int | None = None  # as the catalog numbers it
     only_copy: bool = False  # never archived: it goes to the trash, and nowhere else
     due: str = ""  # why it goes, whatever its age; a `keep` of its camera still holds
+    linked: bool = False  # a file of it has another name somewhere, so its bytes stay
 
     @property
     def sum(self) -> Sum:
@@ -123,8 +124,8 @@ class Candidate:
 
     @property
     def room(self) -> int:
-        """The bytes it takes on a disk, which gives whole blocks."""
-        return sum(-(-mark.size // _BLOCK) * _BLOCK for _, mark in self.files)
+        """The bytes that its removal frees on a disk, which gives whole blocks."""
+        return 0 if self.linked else sum(-(-mark.size // _BLOCK) * _BLOCK for _, mark in self.files)
 
 
 class Cause(StrEnum):
@@ -151,6 +152,7 @@ class Shortfall:
 
     what: str
     size: int  # bytes
+    disk: str = field(default="", compare=False)  # its path, where it is room that is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,11 @@ class CleanupPlan:
     kept: Mapping[tuple[Tree, str], Sum] = field(default_factory=dict)  # by tree and why
     shortfalls: tuple[Shortfall, ...] = ()
     holdings: Holdings = field(default_factory=Holdings)
+
+    @property
+    def total(self) -> Sum:
+        """All that goes."""
+        return _total(removal.candidate.sum for removal in self.removals)
 
     def going(self, tree: Tree) -> Sum:
         """What goes of a tree."""
@@ -373,10 +380,13 @@ class _Planning:
         if _is_younger(candidate.at, self._said_of(candidate).keep_s, self._now):
             return False
         if candidate.only_copy and not self._goes_to_trash(candidate, cause):
-            why = (candidate.tree, NO_ROOM_IN_TRASH)
-            self._kept[why] = self._kept.get(why, Sum()) + candidate.sum
+            self._keep(candidate, NO_ROOM_IN_TRASH)
             return False
         return True
+
+    def _keep(self, candidate: Candidate, why: str) -> None:
+        key = (candidate.tree, why)
+        self._kept[key] = self._kept.get(key, Sum()) + candidate.sum
 
     def _remove(self, candidate: Candidate, cause: Cause, reason: str) -> None:
         to_trash = self._goes_to_trash(candidate, cause)
@@ -399,10 +409,14 @@ class _Planning:
             if tree not in disk.trees or not self._policy.gives_room(tree):
                 continue
             while self._freed[disk] < disk.wanted and (candidate := next(self._rest[tree], None)) is not None:
-                if not candidate.keep and self._may_go(candidate, Cause.ROOM):
+                if candidate.keep or not self._may_go(candidate, Cause.ROOM):
+                    continue
+                if candidate.linked:
+                    self._keep(candidate, LINKED)
+                else:
                     self._remove(candidate, Cause.ROOM, reason)
         if self._freed[disk] < disk.wanted:
-            self._shortfalls.append(Shortfall(reason, disk.wanted - self._freed[disk]))
+            self._shortfalls.append(Shortfall(reason, disk.wanted - self._freed[disk], disk.path))
 
     def plan(self) -> CleanupPlan:
         """The plan, with all that stays counted by why."""
@@ -446,9 +460,9 @@ def _total(sums: Iterable[Sum]) -> Sum:
 def reckoned_at(taken_at: datetime, mtime_s: float, seen_at: float, now: float) -> float:
     """By which moment the age of a recording is reckoned, in seconds since the epoch; never one in the future.
 
-    The time in its name (local, without zone) where the file's own time bears it out; else the file's own; where that
-    is in the future, or before there were such cameras, when it was first seen. A clock that has run ahead thus shields
-    nothing, and one that was lost makes nothing old.
+    The time in its name (local, without zone) where the file's own time bears it out; else the later of the two, but
+    for one in the future or before there were such cameras; else when it was first seen. A clock that has run ahead
+    thus shields nothing, and one that was lost makes nothing old.
     """
     try:
         named_at = taken_at.timestamp()
@@ -456,8 +470,17 @@ def reckoned_at(taken_at: datetime, mtime_s: float, seen_at: float, now: float) 
         named_at = float("-inf")
     if abs(named_at - mtime_s) <= _TRUSTED_S and _is_credible(named_at, now):
         return min(named_at, now)
-    return min(mtime_s if _is_credible(mtime_s, now) else seen_at, now)
+    credible = [at for at in (named_at, mtime_s) if _is_credible(at, now)]
+    return min(max(credible, default=seen_at), now)
 
 
 def _is_credible(at: float, now: float) -> bool:
     return _FIRST_AT <= at <= now + _TRUSTED_S
+
+
+# -- words ------------------------------------------------------------------------------------------------
+
+
+def way_words(*, to_trash: bool) -> str:
+    """Where what goes goes to."""
+    return "to the trash" if to_trash else "for good"

@@ -76,13 +76,15 @@ class FileDiscovery:
 
     `names` are the patterns of what stands in it. `exclude` are directories never descended into, wherever they stand
     and by whatever path they are reached (the other trees, the state); the tree's own root may be among them. `now`
-    gives seconds since the epoch. `go_on` is called before each directory of a walk, and may end it by raising.
+    gives seconds since the epoch. `own_at_top` tells by name what at the top of the tree is not looked at, for it is
+    archiverd's own. `go_on` is called before each directory of a walk, and may end it by raising.
     """
 
     def __init__(
         self, root: Path, *, names: NamePatterns = CANONICAL, exclude: Iterable[Path] = (), snapshot_window_s: float,
-        now: Callable[[], float], go_on: Callable[[], None] = always,
+        now: Callable[[], float], go_on: Callable[[], None] = always, own_at_top: Callable[[str], bool] = is_own_at_top,
     ) -> None:  # fmt: skip
+        self._own_at_top = own_at_top
         self._root = root
         self._names = names
         self._exclude = tuple(exclude)
@@ -153,6 +155,7 @@ class FileDiscovery:
             frozenset(clip.path for clip in content.clips if content.is_protected(clip.path)),
             tuple(sorted(name for name, _ in below)),
             complete=not incomplete,
+            leftovers=tuple(sorted(content.leftovers)),
         )
 
     def modified_ns(self, where: PurePosixPath) -> int | None:
@@ -217,7 +220,7 @@ class FileDiscovery:
         What can't be read is told again only when it could be read meanwhile; `within` are the directories the walk
         reads, None for a walk over all of them.
         """
-        walk = _Walk(self._root, _identities(self._exclude), self._warned, self._go_on)
+        walk = _Walk(self._root, _identities(self._exclude), self._warned, self._go_on, self._own_at_top)
         with ExitStack() as stack:
             try:
                 root = stack.enter_context(directory(self._root))
@@ -249,7 +252,7 @@ class _Content:
         at_top = not where.parts
         for entry in self._walk.entries(where, handle):
             filename = entry.name
-            if at_top and is_own_at_top(filename):
+            if at_top and self._walk.own_at_top(filename):
                 continue
             name = parse(filename)
             if isinstance(name, NotAClip):
@@ -263,7 +266,7 @@ class _Content:
             if not stat.S_ISREG(status.st_mode):
                 self._walk.ignored[_reason_by_type(status.st_mode)] += 1
                 continue
-            self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name))
+            self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name, status.st_nlink > 1))
         return below
 
     def read_below(self, root: int, where: PurePosixPath, names: NamePatterns) -> None:
@@ -284,7 +287,7 @@ class _Content:
     def _is_missing(self, where: PurePosixPath, filename: str, handle: int, folder: Folder) -> bool:
         """Whether a clip or snapshot does not stand there; taken where it does."""
         name = folder.parse(filename)
-        if isinstance(name, NotAClip) or (not where.parts and is_own_at_top(filename)):
+        if isinstance(name, NotAClip) or (not where.parts and self._walk.own_at_top(filename)):
             return False
         try:
             status = os.stat(filename, dir_fd=handle, follow_symlinks=False)
@@ -292,7 +295,7 @@ class _Content:
             return self._walk.has_vanished(where, filename, error)
         if not stat.S_ISREG(status.st_mode):
             return True
-        self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name))
+        self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name, status.st_nlink > 1))
         return False
 
     def _add(self, filename: str, file: FoundFile) -> None:
@@ -341,9 +344,11 @@ class _Walk:
     """One walk over a tree: opens, lists, and accounts for all it leaves alone."""
 
     def __init__(
-        self, root: Path, excluded: frozenset[_Identity], warned: frozenset[PurePosixPath], go_on: Callable[[], None]
-    ) -> None:
+        self, root: Path, excluded: frozenset[_Identity], warned: frozenset[PurePosixPath],
+        go_on: Callable[[], None], own_at_top: Callable[[str], bool],
+    ) -> None:  # fmt: skip
         self._go_on = go_on
+        self.own_at_top = own_at_top
         self._root = root
         self._excluded = excluded
         self._warned = warned
@@ -358,7 +363,7 @@ class _Walk:
         with ExitStack() as stack:
             handle = root
             for depth, name in enumerate(where.parts, 1):
-                deeper = folder.enter(name) if depth > 1 or not is_own_at_top(name) else None
+                deeper = folder.enter(name) if depth > 1 or not self.own_at_top(name) else None
                 path = PurePosixPath(*where.parts[:depth])
                 below = stack.enter_context(self._opened(handle, path)) if deeper is not None else None
                 if deeper is None or below is None:

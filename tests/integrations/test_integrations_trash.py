@@ -16,7 +16,6 @@ from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.service.log_fields import fields_of
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.clearing import Cleared, ClearingFailed
-from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.trash import EMPTIED, NOT_KNOWN, Trash, Wanted
 from archiverd.trees import discoveries
@@ -56,13 +55,9 @@ class Box:
         self.lost: set[Tree] = set()
 
     def trash(self, stop: StopToken | None = None) -> Trash:
-        root = self.roots[Tree.TRASH]
-        finders = {
-            PurePosixPath(above): FileDiscovery(root / above, snapshot_window_s=60.0, now=lambda: NOW)
-            for above in ("", "archived")
-        }
+        finder = discoveries(self.roots, self.roots[Tree.SOURCE] / ".state", CANONICAL, 60.0, lambda: NOW)[Tree.TRASH]
         return Trash(
-            self.files, finders, CANONICAL, self.catalog, verify=self._verify, stop=stop or NeverStop(),
+            self.files, finder, CANONICAL, self.catalog, verify=self._verify, stop=stop or NeverStop(),
             clock=lambda: NOW,
         )  # fmt: skip
 
