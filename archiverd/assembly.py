@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archiverd.config import Config, Order, Snapshots
+from archiverd.cleaner import Cleaner, Terms
+from archiverd.config import Config, Order, Snapshots, WhenFull
 from archiverd.ladder import Ladder
 from archiverd.media.prober import Prober
 from archiverd.media.process import Limits
@@ -20,12 +21,15 @@ from archiverd.policy.planning import Manner
 from archiverd.policy.stop import StopToken
 from archiverd.rebuilder import Rebuilder
 from archiverd.recoverer import Recoverer
+from archiverd.remover import CleaningTools, Moment
+from archiverd.stock import Stock
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.catalog_file import usable_catalog
 from archiverd.storage.catalog_schema import FILE_NAME
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
 from archiverd.storage.roots import Roots
+from archiverd.sweep import Sweep
 from archiverd.trees import discoveries
 from archiverd.workbench import Display, JobSettings, Workbench, as_it_is
 
@@ -96,6 +100,22 @@ class Assembly:
     def recoverer(self, catalog: Catalog, files: FileManager) -> Recoverer:
         """What mends the traces of a process that died."""
         return Recoverer(catalog, files, self.finders(), self.stop, self.clock)
+
+    def cleaner(self, catalog: Catalog, files: FileManager, verify: Callable[[Tree], None]) -> Cleaner:
+        """What cleans up the trees. `verify` raises ResourceError where a root is not the one that is ours."""
+        config, finders, moment = self.config, self.finders(), Moment(self.stop)
+        stocks = {tree: Stock(tree, finders[tree], catalog, files, self.clock) for tree in (Tree.ARCHIVE, Tree.TRASH)}
+        take_back = self.recoverer(catalog, files).take_back_removals
+        tools = CleaningTools(catalog, files, verify, stocks, config.patterns, moment, self.stop, take_back, self.clock)
+        sweep = Sweep(
+            finders[Tree.SOURCE], catalog, files, config.patterns, window_s=config.snapshot_window, clock=self.clock
+        )  # fmt: skip
+        return Cleaner(tools, sweep, self.terms())
+
+    def terms(self) -> Terms:
+        """What the owner wants cleaned up."""
+        config = self.config
+        return Terms(config.rules, config.delete, config.when_full is WhenFull.OLDEST, config.min_free)
 
     # -- what a job goes by -------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from archiverd.policy.model import State
 from archiverd.policy.naming import printable
 from archiverd.policy.problems import Course, Problem, ProblemKind
 from archiverd.policy.quiet import GIVEN_UP_S, Rhythm, Upload, given_up, latest, problem_of, unusual_pause_s
-from archiverd.policy.room import Room, cramped
+from archiverd.policy.room import cramped
 from archiverd.policy.rungs import Rung
 from archiverd.problems import Problems
 from archiverd.storage.catalog import Catalog
+from archiverd.storage.roots import rooms_of
 
 _TURN_S = 2.0  # a look costs a tenth of a millisecond
 _BREAK_S = 900.0  # between two steps: the machine slept, the clock jumped, or nobody listened
@@ -54,7 +54,7 @@ class Concerns:
         if not self._cameras.read(now):
             return now  # there is more to read, and others may want to step between
         before = self._open(ProblemKind.DISK).keys() | self._cramped
-        short = cramped(self._rooms(), self._min_free, before)
+        short = cramped(rooms_of(self._places), self._min_free, before)
         self._cramped = {problem.subject for problem in short}
         self._problems.found(ProblemKind.DISK, short)
         self._problems.found(ProblemKind.QUARANTINED, self._quarantined())
@@ -78,24 +78,6 @@ class Concerns:
         remedy = "`archiverd why PATH` tells what is wrong with one, `archiverd retry PATH` has it tried again"
         message = f"{many} {printable(newest.path)}: {newest.reason}"
         return [Problem(ProblemKind.QUARANTINED, "", message, remedy)]
-
-    # -- room ---------------------------------------------------------------------------------------------
-
-    def _rooms(self) -> list[Room]:
-        """The file systems of the places, each once. What is not there is told of as a root."""
-        rooms: dict[int, Room] = {}
-        for what, path in self._places.items():
-            try:
-                device = path.stat().st_dev
-                room = os.statvfs(path)
-            except OSError:
-                continue
-            before = rooms.get(device)
-            named = printable(path) if before is None else before.path
-            words = (what,) if before is None else (*before.what, what)
-            if room.f_blocks:  # some file systems count nothing
-                rooms[device] = Room(named, words, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
-        return list(rooms.values())
 
     # -- hardware -----------------------------------------------------------------------------------------
 

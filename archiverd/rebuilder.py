@@ -49,6 +49,7 @@ from archiverd.workbench import MakeDisplay
 log = logging.getLogger(__name__)
 
 _BATCH = 500  # rows in one commit
+_IN_TRASH = "an archive that lay in the trash when the catalog was made anew"
 
 
 @dataclass(frozen=True, slots=True)

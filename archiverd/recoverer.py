@@ -67,10 +67,7 @@ class Recoverer:
                 self._stop.check()
                 with _told_if_it_fails(path):
                     self._recover_leftover(tree, path)
-        for recording in self._catalog.claimed_removals():  # what stood aside has its name back by now
-            self._stop.check()
-            with _told_if_it_fails(recording.path):
-                self._recover_removal(recording)
+        self._recover_removals()
         return troubles
 
     def take_back(self) -> None:
@@ -80,6 +77,18 @@ class Recoverer:
         """
         for recording in self._catalog.recordings((State.ACTIVE, State.PUBLISHING)):
             self._recover_job(recording, [], died=False)
+
+    def take_back_removals(self) -> None:
+        """The same of what a cleanup had claimed, or set aside, when the machine failed. To be called between two."""
+        for tree in Tree:
+            put_back_cleared(self._files, tree, self._discoveries[tree].scan_leftovers())
+        self._recover_removals()
+
+    def _recover_removals(self) -> None:
+        for recording in self._catalog.claimed_removals():  # what stood aside has its name back by now
+            self._stop.check()
+            with _told_if_it_fails(recording.path):
+                self._recover_removal(recording)
 
     def _recover_job(self, recording: Recording, troubles: list[Outcome], *, died: bool = True) -> None:
         stands = recording.state is State.PUBLISHING and self._stands(recording)

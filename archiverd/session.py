@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from archiverd.assembly import Assembly
+from archiverd.cleanup_pass import Caution
+from archiverd.cleanup_timer import CleanupTimer
 from archiverd.concerns import Concerns
 from archiverd.config import Config, Order
 from archiverd.errors import ArchiverError, InternalError, Interrupted, ResourceError
@@ -273,6 +275,13 @@ class Session:
                     places=_places(config),
                     min_free=config.min_free,
                     heard_until=self._live.heard_until,
+                ),
+                "cleaning up": CleanupTimer(
+                    parts.cleaner(catalog, parts.files(catalog.id, parts.modes()), roots.verify),
+                    catalog,
+                    Caution(config.max_removal, config.history),
+                    self._problems.found,
+                    self._worker_bell.ring,
                 ),
                 "telling of problems": _Told(self._problems, catalog),
                 "telling what is done": live_file,

@@ -90,9 +90,9 @@ class Workbench:
 
         Raises: NoSpaceError.
         """
-        free, of, _ = self.files.free_room(Tree.ARCHIVE)
-        left = usable(free + held, of)
-        if of and size > left:  # some file systems count nothing
+        room = self.files.free_room(Tree.ARCHIVE)
+        left = usable(room.free + held, room.size)
+        if room.size and size > left:  # some file systems count nothing
             root = self.files.roots[Tree.ARCHIVE]
             raise NoSpaceError(
                 f"{root}: its archive may take {size} bytes, and {left} are free for it", advice="Make room there"
@@ -102,8 +102,8 @@ class Workbench:
         """Whether the file system of the trash has the room it should have, where that is asked for."""
         if self.settings.min_free is None:
             return True
-        free, size, _ = self.files.free_room(Tree.TRASH)
-        return not is_under_floor(free, size, self.settings.min_free)
+        room = self.files.free_room(Tree.TRASH)
+        return not is_under_floor(room.free, room.size, self.settings.min_free)
 
     def show(self, source: Source) -> Callable[[Position], None]:
         """What shows ffmpeg's position in a clip on the display."""

@@ -46,8 +46,8 @@ class House:
     def open(self) -> Iterator[House]:
         """With its trees locked, and its catalog open."""
         with self.parts.opened() as (self.catalog, self.files, self.roots):
+            self.catalog.remember(TREES_READ, "by the first run")
             self.catalog._connection.execute("PRAGMA synchronous = OFF")  # its disk loses no power
-            self.catalog.remember(TREES_READ, "")  # as after its first run
             yield self
 
     def cleaner(self) -> Cleaner:

@@ -25,6 +25,7 @@ class ProblemKind(StrEnum):
     WATCHING = "watching"  # new files are found late, or not all
     REFUSED = "refused"  # recordings that archiverd's user has no right to
     CONFIG = "config"  # a new configuration was refused, and the old one holds
+    CLEANUP = "cleanup"  # a cleanup waits for its owner, or can't do all that the rules ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ _TIMES = {
     ProblemKind.WATCHING: Times(30.0, 120.0),  # a new observer mends most of it
     ProblemKind.REFUSED: Times(30.0, 120.0),  # a right that is given makes many of them right, one after the other
     ProblemKind.CONFIG: Times(0.0, 0.0),
+    ProblemKind.CLEANUP: Times(0.0, 0.0),  # told once a pass is over
 }
 
 _SERIOUS = frozenset({ProblemKind.PAUSED, ProblemKind.DISK, ProblemKind.ROOT})

@@ -35,6 +35,7 @@ from archiverd.policy.planning import STANDS_AGAIN
 from archiverd.policy.problems import Course, Notice
 from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
+from archiverd.policy.room import Taken
 from archiverd.storage.catalog_connection import (
     SOURCE_ROOT,
     TREES_READ,
@@ -340,7 +341,7 @@ class Catalog(CatalogRetention):
     def quarantine(self, recording: Recording, reason: str, now: float) -> Recording:
         """Set a recording aside in the catalog; its files stay where they are."""
         with self._writing():
-            self._move(recording, State.QUARANTINED, reason, now, from_=recording.state, job="")
+            self._move(recording, State.QUARANTINED, reason, now, from_=recording.state, job="", not_before=now)
             return self._load(recording.id)
 
     def retry(self, recording: Recording, now: float) -> Recording:

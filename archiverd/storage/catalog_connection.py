@@ -28,6 +28,9 @@ from archiverd.storage.change_log import ChangeLog
 # What the catalog keeps a word about: `remember`, `recall`, `correct`.
 SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
 TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
+ACCEPTED = "cleanup"  # by which rules, and when, a cleanup last went ahead
+HELD = "cleanup_held"  # one that waits for its owner
+INVENTORY = "inventory"  # what stood in archive and trash when that was looked at last
 
 _PATIENCE_S = 20.0  # a commit waits so long for who reads: somebody checks a large catalog
 _DISK_ADVICE = "Look at the disk that holds it: space, rights, and whether it is mounted read-only"
@@ -161,11 +164,15 @@ class CatalogConnection:
                 self._make_sense_of_all()
         if not self._read_only:  # that it can be written is to show now, and not in the middle of a run
             with self._faults():
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-                finally:
-                    self._connection.execute("ROLLBACK")  # nothing has changed
+                self._write_nothing()
+
+    def _write_nothing(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        finally:
+            if self._connection.in_transaction:  # on a full disk SQLite has ended it by itself
+                self._connection.execute("ROLLBACK")
 
     def _make_sense_of_all(self) -> None:
         """Read every row. A page at a time: who commits waits for no more than that."""

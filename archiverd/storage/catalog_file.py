@@ -13,10 +13,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from archiverd.errors import StartupError
+from archiverd.errors import ResourceError, StartupError
 from archiverd.policy.naming import printable
 from archiverd.storage.catalog import Catalog, CatalogLostError
 from archiverd.storage.file_manager import set_file_aside
+from archiverd.storage.reserve import Reserve
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def usable_catalog(
     `thoroughly`: row by row. `alive` is called now and then meanwhile.
 
     A file that is damaged, of a newer version or another user's is set aside under a name with the moment (`now`,
-    seconds since the epoch). One that may only be read is copied: it is sound.
+    seconds since the epoch). One that may only be read is copied: it is sound. On a full disk the reserve is given up.
 
     Raises: StartupError where it can be neither used nor set aside; ResourceError where the disk fails.
     """
@@ -40,6 +41,12 @@ def usable_catalog(
         except CatalogLostError as lost:
             _replace(path, lost, now)
             catalog = _opened(stack, path, new_id, thoroughly, alive)
+        except ResourceError:
+            if not Reserve(path.parent).give_up():
+                raise
+            catalog = _opened(stack, path, new_id, thoroughly, alive)
+        else:
+            Reserve(path.parent).keep()
         yield catalog
 
 

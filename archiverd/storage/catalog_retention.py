@@ -20,6 +20,7 @@ from archiverd.storage.catalog_connection import CatalogConnection
 from archiverd.storage.catalog_rows import read_held, read_trashed, reason_text, trashed_values
 
 _PAGE = 1000  # rows
+_TOUCHED = 2000  # lines of the history
 _DAY_S = 86400.0
 _COUNTING = (State.ACTIVE, State.PUBLISHING, State.ARCHIVED)  # rows of these may still need the archive they name
 _IN_SOURCE = (State.WAITING, State.ACTIVE, State.PUBLISHING, State.ARCHIVED, State.QUARANTINED)
@@ -256,7 +257,7 @@ class CatalogRetention(CatalogConnection):
                 f"UPDATE recording SET state = ?6, reason = ?3, job = '', not_before = ?5 WHERE {claimed}",  # noqa: S608  (as above)
                 ((*row, now, State.REMOVED) for row in rows),
             )
-            moved = [one for one in (*(one for *_, one in gone), *(one for _, one in beside)) if one is not None]
+            moved = [one for one in (*(one for _, _, one in gone), *(one for _, one in beside)) if one is not None]
             connection.executemany(_enter_words(renew=True), ((*trashed_values(one), False) for one in moved))
             connection.executemany(
                 "UPDATE snapshot SET disposed_to = ?, disposed_in = 'trash'"
@@ -294,6 +295,41 @@ class CatalogRetention(CatalogConnection):
             "SELECT EXISTS (SELECT 1 FROM recording WHERE archive = ? AND +state = ? AND +job <> '')",
             (os.fsencode(archive), State.DONE),
         ).fetchone()
+        return bool(row[0])
+
+    # -- what has changed ---------------------------------------------------------------------------------
+
+    def last_change(self) -> int:
+        """How far the history has come, for `touched_since`."""
+        with self._faults():
+            return int(self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM history").fetchone()[0])
+
+    def began_at(self) -> float | None:
+        """When the first line of its history was written, in seconds since the epoch; None where none was."""
+        with self._faults():
+            row = self._connection.execute("SELECT at FROM history ORDER BY id LIMIT 1").fetchone()
+        return None if row is None else float(row["at"])
+
+    def touched_since(self, change: int) -> tuple[int, set[Place]]:
+        """How far the history has come since, by some thousand lines at most, and where with them something came or
+        went: directories of archive and trash.
+        """
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT history.id, archive, disposed_to FROM history JOIN recording ON recording.id = recording"
+                " WHERE history.id > ? AND history.state IN ('archived', 'done', 'removed', 'gone')"
+                " ORDER BY history.id LIMIT ?",
+                (change, _TOUCHED),
+            ).fetchall()
+        touched = {Place(Tree.ARCHIVE, _directory(row["archive"])) for row in rows if row["archive"] is not None}
+        touched |= {Place(Tree.TRASH, _directory(row["disposed_to"])) for row in rows if row["disposed_to"] is not None}
+        return (rows[-1]["id"] if rows else change), touched
+
+    def knows_of(self, directory: PurePosixPath) -> bool:
+        """Whether a recording stands, or stood, directly in a directory of the source tree."""
+        where, values = _directly_in("path", directory)
+        with self._faults():
+            row = self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM recording WHERE {where})", values).fetchone()  # noqa: S608  (as above)
         return bool(row[0])
 
     # -- the source tree ----------------------------------------------------------------------------------
@@ -430,6 +466,10 @@ def _enter_words(*, renew: bool) -> str:
 def _length(directory: PurePosixPath) -> int:
     """Of what stands before the name of a file in it, in bytes."""
     return len(os.fsencode(directory)) + 1 if directory.parts else 0
+
+
+def _directory(path: bytes) -> PurePosixPath:
+    return PurePosixPath(os.fsdecode(path)).parent
 
 
 def _directly_in(column: str, directory: PurePosixPath) -> tuple[str, tuple[object, ...]]:

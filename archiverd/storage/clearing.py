@@ -20,14 +20,15 @@ from archiverd.errors import Interrupted, JobError, ResourceError
 from archiverd.policy import naming
 from archiverd.policy.model import Fingerprint
 from archiverd.storage import paths
-from archiverd.storage.open_files import NO_ROOM, environment_fault, sync
+from archiverd.storage.open_files import NO_ROOM, environment_fault, sync, writers
 from archiverd.storage.renaming import candidates, rename_no_replace
 
 log = logging.getLogger(__name__)
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_NAMES = frozenset({"", ".", ".."})
-_NOT_THERE = "is not there any more"
+NOT_THERE = "is not there any more"
+PROTECTED = "is protected by a .keep file since"
 _CHANGED = "is another file than the one that was to go, or was written to since"
 
 
@@ -82,9 +83,13 @@ class _RefusedError(Exception):
 
 
 class Batch:
-    """One batch of removals from an open directory; into the trash where there is one."""
+    """One batch of removals from an open directory; into the trash where there is one.
 
-    def __init__(self, place: OpenPlace, job: str, trash: Trash | None) -> None:
+    `uploads`: others write there, and what one of them has open for writing stays.
+    """
+
+    def __init__(self, place: OpenPlace, job: str, trash: Trash | None, *, uploads: bool = False) -> None:
+        self._uploads = uploads
         self._place = place
         self._directory = place.handle
         self._trash = trash
@@ -169,6 +174,9 @@ class Batch:
         try:
             status = os.stat(name, dir_fd=aside, follow_symlinks=False)
             _see_same(status, mark)
+            self._see_unprotected(name)
+            if self._uploads:
+                _see_unwritten(aside, name)
             if self._trash is None:
                 os.unlink(name, dir_fd=aside)
             else:
@@ -177,6 +185,17 @@ class Batch:
             self._put_back(aside, name)
             raise
         self._note_gone(name, status)
+
+    def _see_unprotected(self, name: str) -> None:
+        """Whoever protects a clip looks whether it stands once its `.keep` is made: one of the two sees the other.
+
+        A `.keep` of another case that somebody makes by hand is seen by whoever plans.
+        """
+        try:
+            os.stat(naming.keep_name(name), dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        raise _RefusedError(PROTECTED)
 
     def _move(self, trash: Trash, aside: int, name: str) -> PurePosixPath:
         """By one rename where the name is free on the same mount; where not, as every file is moved."""
@@ -201,6 +220,9 @@ class Batch:
         try:
             status = os.fstat(handle)
             _see_same(status, mark)
+            self._see_unprotected(name)
+            if self._uploads:
+                _see_unwritten(self._directory, name)
             if self._trash is None:
                 os.unlink(name, dir_fd=self._directory)
                 left = os.fstat(handle).st_nlink
@@ -240,7 +262,7 @@ class Batch:
         try:
             status = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
-            return _NOT_THERE
+            return NOT_THERE
         except OSError:  # it can't be seen, so nothing says that it is not there
             return words(error)
         if error.errno == errno.ENOENT:
@@ -292,11 +314,20 @@ def words(error: OSError) -> str:
                 "`lsattr` shows that, `chattr -i -a` lifts it"
             )
         case errno.ENOENT:
-            return _NOT_THERE
+            return NOT_THERE
         case errno.ENOTDIR | errno.ELOOP:
             return "its directory is no directory, or a symlink stands in its place: it is not followed"
         case _:
             return error.strerror or str(error)
+
+
+def _see_unwritten(directory: int, name: str) -> None:
+    handle = paths.open_file(directory, name)
+    try:
+        if writers(handle):
+            raise _RefusedError("somebody has it open for writing")
+    finally:
+        os.close(handle)
 
 
 def _see_same(status: os.stat_result, mark: Fingerprint) -> None:

@@ -45,11 +45,16 @@ class Modes:
 
 
 class Room(NamedTuple):
-    """The file system a tree stands on: bytes that archiverd's user may still write, bytes in all, and st_dev."""
+    """The file system a tree stands on: bytes that archiverd's user may still write, bytes in all, st_dev, and pool."""
 
     free: int
     size: int
     device: int
+    pool: str = ""
+
+
+def _always(_path: PurePosixPath) -> bool:
+    return True
 
 
 class FileManager:
@@ -98,14 +103,8 @@ class FileManager:
     def free_room(self, tree: Tree) -> Room:
         """How much room the file system of a tree has. What it keeps for root counts as its size, and not as free."""
         with paths.directory(self.roots[tree]) as handle:
-            room, device = os.fstatvfs(handle), os.fstat(handle).st_dev
-        return Room(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, device)
-
-    def free_room(self, tree: Tree) -> tuple[int, int, int]:
-        """Of the file system of a tree: what may still be written to it, its size, and its device."""
-        with paths.directory(self.roots[tree]) as handle:
-            room, device = os.fstatvfs(handle), os.fstat(handle).st_dev
-        return room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, device
+            room, device, pool = os.fstatvfs(handle), os.fstat(handle).st_dev, paths.pool(handle)
+        return Room(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, device, pool)
 
     def see_writable(self, tree: Tree) -> None:
         """See that a file can be written to the disk of a tree, and brought there, now. Leaves none, however it ends.
@@ -288,7 +287,7 @@ class FileManager:
                 except OSError as error:
                     why = f"the trash takes nothing: {words(error)}"
                     return Cleared({}, {name: why for name, _ in wanted})
-            return Batch(here, job, trash).run(wanted, go_on)
+            return Batch(here, job, trash, uploads=tree is Tree.SOURCE).run(wanted, go_on)
 
     def _trash_for(self, stack: ExitStack, tree: Tree, directory: PurePosixPath, job: str, stop: StopToken) -> Trash:
         """The directory of the trash where the files of a directory go: made where missing, and open."""
@@ -317,14 +316,16 @@ class FileManager:
             sync(directory, aside)
         return back
 
-    def remove_empty(self, tree: Tree, directory: PurePosixPath) -> list[PurePosixPath]:
-        """Remove a directory and then those above it, as long as they are empty; which ones those were, in order.
+    def remove_empty(
+        self, tree: Tree, directory: PurePosixPath, may_go: Callable[[PurePosixPath], bool] = _always
+    ) -> list[PurePosixPath]:  # fmt: skip
+        """Remove a directory and then those above it, as long as they are empty and may go; which ones, in order.
 
         Never the root, and nothing on another mount. One that may not be removed ends it.
         """
         removed: list[PurePosixPath] = []
         for path in (directory, *directory.parents):
-            if not path.parts or not self._remove_if_empty(tree, path, removed):
+            if not path.parts or not may_go(path) or not self._remove_if_empty(tree, path, removed):
                 break
         if removed:
             with suppress(OSError):  # nothing is lost where it stands again after a power cut
@@ -482,7 +483,7 @@ class FileManager:
         Needs no lock. Across file systems it is copied and read back before it leaves the trash.
         Raises: OSError, ResourceError, SourceChanged; the file is then in the trash as before.
         """
-        for candidate in _candidates(to.path):
+        for candidate in candidates(to.path):
             place = Place(to.tree, candidate)
             if self.status(to.tree, candidate) is not None:
                 continue
@@ -527,7 +528,7 @@ class FileManager:
             paths.parent(self.roots[new.tree], new.path) as there,
         ):
             try:
-                _rename_no_replace(here, old.path.name, there, new.path.name)
+                rename_no_replace(here, old.path.name, there, new.path.name)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
@@ -561,7 +562,7 @@ class FileManager:
                 self._see_unchanged(old, status)
                 if self.status(new.tree, part) is None:
                     raise SourceChanged("its copy was taken away by an archiverd that started meanwhile")
-                _rename_no_replace(there, part.name, there, new.path.name)
+                rename_no_replace(there, part.name, there, new.path.name)
             finally:
                 self.remove_part(new.tree, part)
 

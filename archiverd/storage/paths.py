@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+_POOLED = ("btrfs", "zfs")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -66,6 +67,21 @@ def open_file(directory_fd: int, name: str) -> int:
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", name)
     return handle
+
+
+def pool(handle: int) -> str:
+    """What shares its room with the file system of an open directory, by a name; "" where nothing else does.
+
+    Subvolumes of one btrfs, and datasets of one ZFS pool, have a device each. Source: proc(5), mountinfo.
+    """
+    wanted = mount_id(handle)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            before, _, after = line.partition(" - ")
+            if before.split(" ", 1)[0] == str(wanted):
+                kind, source, *_ = after.split()
+                return f"{kind} {source.partition('/')[0] if kind == 'zfs' else source}" if kind in _POOLED else ""
+    return ""
 
 
 def mount_id(handle: int) -> int:

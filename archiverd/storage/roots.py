@@ -23,6 +23,8 @@ from typing import Self
 from archiverd.errors import LockedError, ResourceError, StartupError
 from archiverd.policy.model import Tree
 from archiverd.policy.naming import MARKER_NAME as MARKER
+from archiverd.policy.naming import printable
+from archiverd.policy.room import Room
 from archiverd.storage import paths
 from archiverd.storage.catalog_schema import FILE_NAME as CATALOG_NAME
 
@@ -118,6 +120,22 @@ def disks_of(roots: Iterable[Path]) -> dict[Path, int]:
         with suppress(OSError):
             found[path] = path.stat().st_dev
     return found
+
+
+def rooms_of(places: Mapping[str, Path]) -> list[Room]:
+    """The file systems of directories, each once; by the word for each directory. What is not there is left out."""
+    rooms: dict[int, Room] = {}
+    for what, path in places.items():
+        try:
+            device, room = path.stat().st_dev, os.statvfs(path)
+        except OSError:
+            continue
+        before = rooms.get(device)
+        named = printable(path) if before is None else before.path
+        words = (what,) if before is None else (*before.what, what)
+        if room.f_blocks:  # some file systems count nothing
+            rooms[device] = Room(named, words, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize)
+    return list(rooms.values())
 
 
 def see_disks(before: Mapping[Path, int]) -> None:
