@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiverd import __version__
+from archiverd.cleanup_verb import asking, cleaned_json, cleanup, tell
 from archiverd.daemon_verb import daemon
 from archiverd.errors import ArchiverError, ConfigError, Interrupted, StartupError, UsageError
 from archiverd.options import (
@@ -31,7 +32,9 @@ from archiverd.trash_verbs import trash_group
 from archiverd.verbs import (
     ask,
     catalog_path,
+    complain,
     load_for,
+    may_ask,
     moment,
     print_answers,
     print_json,
@@ -74,12 +77,12 @@ def run_command_line(arguments: list[str]) -> int:
     except Interrupted as stop:
         return stop.exit_code
     except ArchiverError as error:
-        _complain(error)
+        complain(error)
         return error.exit_code
     except BrokenPipeError:
         return 0  # the reader of our output has gone (`archiverd list | head`): no fault
     except OSError as error:
-        _complain(_in_words(error))
+        complain(_in_words(error))
         return StartupError.exit_code
 
 
@@ -91,18 +94,6 @@ def _in_words(error: OSError) -> StartupError:
         "Run it as the user archiverd runs as, with sudo for instance" if isinstance(error, PermissionError) else ""
     )
     return StartupError(f"{where}{error.strerror or error}", advice=advice)
-
-
-def _complain(error: ArchiverError) -> None:
-    from archiverd.errors import ConfigError
-
-    if isinstance(error, ConfigError):
-        for problem in error.problems:
-            say(f"archiverd: {problem}")
-        return
-    say(f"archiverd: {error.message}")
-    if error.advice:
-        say(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}")
 
 
 # -- verbs ------------------------------------------------------------------------------------------------
@@ -164,8 +155,7 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
     from archiverd.service.logger import Logger
     from archiverd.service.progress import ProgressReporter
 
-    if not config.no_confirm and not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask on", advice="Give --no-confirm to go ahead without asking")
+    may_ask(config)
     level, console = log_levels(config, options)
     log_file = config.log_file if os.path.isdir(config.log_file.parent) else None  # noqa: PTH112  (is_dir may raise)
     with Logger(level, log_file, console_level=console) as logger:
@@ -179,7 +169,7 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
         def make_reporter(files: int, size: int) -> ProgressReporter:
             return ProgressReporter(files, size, quiet=bool(options["quiet"]))
 
-        summary = pipeline.run(confirm, make_reporter, logger.below)
+        summary = pipeline.run(confirm, make_reporter, logger.below, asking(config, options, stop))
     if summary is None:
         click.echo("No recording was touched.", err=True)
         return 0
@@ -189,8 +179,10 @@ def _run(pipeline: Pipeline, config: Config, options: Options, stop: StopToken) 
         if not summary.plan.work:
             _print_plan(summary.plan)
         print_lines(_summary_lines(summary))
+        if summary.cleaned is not None:
+            tell(summary.cleaned, options)
     if summary.stopped is not None and isinstance(summary.stopped, ArchiverError):
-        _complain(summary.stopped)
+        complain(summary.stopped)
     return summary.exit_code
 
 
@@ -228,10 +220,12 @@ def _summary_json(summary: Summary) -> dict[str, object]:
         "elapsed_s": round(summary.elapsed_s, 3),
         "ladder": standings_json(summary.ladder),
         "stopped": None if summary.stopped is None else str(summary.stopped),
+        "cleanup": None if summary.cleaned is None else cleaned_json(summary.cleaned),
     }
 
 
 cli.add_command(daemon)
+cli.add_command(cleanup)
 
 
 @cli.command()
@@ -288,17 +282,20 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     """  # noqa: D301  (click wants the character \b, not the letters)
     from archiverd import reports
     from archiverd.live import find_daemon
+    from archiverd.one_cleanup import outlook
     from archiverd.pipeline import Pipeline
     from archiverd.policy.stop import NeverStop
 
     config = load_config(options).config
     pipeline = Pipeline(config, NeverStop())
     with _catalog(config) as catalog:
-        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(), find_daemon(config.state_dir))
+        expected = outlook(config, catalog)
+        running = find_daemon(config.state_dir)
+        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(), running, expected)
     if options["as_json"]:
         print_json(report)
     else:
-        print_lines(reports.status_lines(report))
+        print_lines(reports.status_lines(report, expected))
     return 0
 
 
@@ -620,10 +617,16 @@ def config_check(**options: Any) -> int:  # Any: as above
     if doubtful := doubts(loaded):
         raise ConfigError(doubtful)
     if options["as_json"]:
-        print_json({"file": None if loaded.file is None else str(loaded.file), "problems": []})
+        print_json(
+            {
+                "file": None if loaded.file is None else str(loaded.file),
+                "problems": [],
+                "rules": rules_json(loaded.config),
+            }
+        )
     else:
         click.echo(f"{loaded.file or 'defaults'}: good")
-        _print_lines(f"  {line}" for line in rule_lines(loaded.config))
+        print_lines(f"  {line}" for line in rule_lines(loaded.config))
     return 0
 
 

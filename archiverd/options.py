@@ -43,15 +43,19 @@ trees = _stacked(
     click.option("--log-file", metavar="FILE", help="The log file.  [{input}/archiver.log]"),
 )
 
-work = _stacked(
+cleaning = _stacked(
     click.option("--dry-run", is_flag=True, default=None, help="Print the plan and change nothing."),
-    click.option("--cleanup", is_flag=True, default=None, help="Remove what is too old or too much at the end."),
     click.option("--clean-output", is_flag=True, default=None, help="Have age and size be for the archive tree too."),
-    click.option("--delete", is_flag=True, default=None, help="Delete sources instead of moving them to the trash."),
+    click.option("--delete", is_flag=True, default=None, help="Delete for good instead of moving to the trash."),
     click.option("--no-confirm", is_flag=True, default=None, help="Do not ask."),
-    click.option("--no-skip", is_flag=True, default=None, help="Archive again what is archived already."),
     click.option("--age", metavar="DAYS", help="What is older goes when it is cleaned up.  [30]"),
     click.option("--max-size", metavar="SIZE", help="What a tree may hold, for instance 500GB."),
+)
+
+work = _stacked(
+    click.option("--cleanup", is_flag=True, default=None, help="Remove what is too old or too much at the end."),
+    click.option("--no-skip", is_flag=True, default=None, help="Archive again what is archived already."),
+    cleaning,
 )
 
 encoders = _stacked(

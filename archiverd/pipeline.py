@@ -12,17 +12,21 @@ from pathlib import PurePosixPath
 
 from archiverd.assembly import Assembly, MakeFiles, MakeProber
 from archiverd.checker import Checker
+from archiverd.cleanup_pass import Cleaned, Goes
 from archiverd.config import Config
 from archiverd.errors import DeviceError, Interrupted, LockedError, NoSpaceError, ResourceError, StartupError
 from archiverd.media.prober import Prober
 from archiverd.media.process import see_launcher
 from archiverd.mender import Mender
+from archiverd.one_cleanup import clean_up_once
 from archiverd.policy import naming
 from archiverd.policy.checking import CheckReport, Finding, Level, Mend, Mended, Severity
 from archiverd.policy.falling import Standing
+from archiverd.policy.holding_back import HeldPlan
 from archiverd.policy.model import FoundFile, Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Planned, RunPlan, plan_run
+from archiverd.policy.retention import CleanupPlan
 from archiverd.policy.stop import StopToken
 from archiverd.processor import FileProcessor
 from archiverd.rebuilder import Rebuilt, tell_of
@@ -50,13 +54,20 @@ class Summary:
     stopped: Stopped | None = None
     left: int = 0  # items of the plan whose turn did not come
     ladder: tuple[Standing, ...] = ()  # how each rung stood at the end
+    cleaned: Cleaned | None = None  # what came of the cleanup after it, where one was asked for
 
     @property
     def exit_code(self) -> int:
         """0 when all went well, 1 when recordings failed or were quarantined, else that of what stopped it."""
         if self.stopped is not None:
             return self.stopped.exit_code
-        return 1 if any(outcome.result.is_trouble for outcome in self.outcomes) else 0
+        trouble = any(outcome.result.is_trouble for outcome in self.outcomes)
+        return 1 if trouble else 0 if self.cleaned is None else self.cleaned.exit_code
+
+
+def _nobody(_plan: CleanupPlan, _held: HeldPlan | None) -> bool:
+    """Nobody is there to be asked, and nothing is cleaned up."""
+    return False
 
 
 _GONE = "the catalog is not there any more; the next run makes it anew from the trees"
@@ -131,8 +142,10 @@ class Pipeline:
 
     # -- one run ------------------------------------------------------------------------------------------
 
-    def run(self, confirm: Confirm, make_reporter: MakeReporter, below: Below) -> Summary | None:
-        """Recover, plan, ask, and carry the plan out. None where the answer was no.
+    def run(
+        self, confirm: Confirm, make_reporter: MakeReporter, below: Below, goes: Goes = _nobody
+    ) -> Summary | None:  # fmt: skip
+        """Recover, plan, ask, carry the plan out, and clean up where that is asked for. None where the answer was no.
 
         Raises: StartupError, LockedError, ConfigError before anything is begun; Interrupted likewise. What
         stops the work later is in the Summary.
@@ -161,9 +174,12 @@ class Pipeline:
             with make_reporter(len(plan.work), sum(item.size for item in plan.work)) as reporter, below(reporter):
                 processor = FileProcessor(self._parts.workbench(catalog, files, roots, transcoder, ladder, reporter))
                 outcomes, stopped = self._carry_out(catalog, processor, plan, reporter)
+            cleaned = None
+            if config.cleanup and not isinstance(stopped, Interrupted):
+                cleaned = clean_up_once(self._parts, catalog, files, roots, goes)
         left = len(plan.work) - len(outcomes)
         elapsed_s = self._clock() - began
-        return Summary(plan, (*troubles, *outcomes), elapsed_s, stopped, left, ladder.standings())
+        return Summary(plan, (*troubles, *outcomes), elapsed_s, stopped, left, ladder.standings(), cleaned)
 
     # -- proof ----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiverd.errors import StartupError, UsageError
+from archiverd.errors import ArchiverError, ConfigError, StartupError, UsageError
 from archiverd.options import Options, load_config
 
 if TYPE_CHECKING:
@@ -33,6 +33,17 @@ def say(line: str) -> None:
     """Tell it on stderr. Where that takes nothing (full, closed), there is nobody to tell, and the exit code does."""
     with suppress(OSError):
         click.echo(line, err=True)
+
+
+def complain(error: ArchiverError) -> None:
+    """Tell an error, and what helps, on stderr."""
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            say(f"archiverd: {problem}")
+        return
+    say(f"archiverd: {error.message}")
+    if error.advice:
+        say(f"  {error.advice}{'' if error.advice[-1] in '.?!' else '.'}")
 
 
 def print_json(value: object) -> None:
@@ -64,6 +75,12 @@ def print_answers(answers: Sequence[Answer], options: Options) -> int:
     else:
         print_lines(f"{answer['path']}: {answer['answer']}" for answer in told)
     return 1 if any(answer.refused for answer in answers) else 0
+
+
+def may_ask(config: Config) -> None:
+    """Raises: UsageError where somebody is to be asked, and there is no terminal."""
+    if not config.no_confirm and not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on", advice="Give --no-confirm to go ahead without asking")
 
 
 def ask(question: str, stop: StopToken) -> bool:

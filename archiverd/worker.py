@@ -239,7 +239,11 @@ class Worker:
         self._report_paused()
 
     def _try_now(self) -> None:
-        """Somebody has changed something: it may be what was missing."""
+        """Somebody has changed something, or room was made: it may be what was missing."""
+        for path, error in self._set_back.items():
+            if isinstance(error, NoSpaceError):
+                for row in self._catalog.at_path(path):
+                    self._catalog.make_due(row, self._clock())
         if self._pause is not None:
             self._pause = replace(self._pause, retry_at=self._clock())
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from archiverd.reports.cleanup import cleaned_lines, refused_json, removal_lines, removed_json
 from archiverd.reports.cleanup import plan_json as cleanup_json
 from archiverd.reports.cleanup import plan_lines as cleanup_lines
 from archiverd.reports.cleanup import plan_table as cleanup_table
-from archiverd.reports.cleanup import removal_lines
 from archiverd.reports.forecast import forecast_json, forecast_lines
 from archiverd.reports.probes import equipment_lines, probe_json, probe_lines, probe_table
 from archiverd.reports.proof import check_json, check_lines
@@ -26,6 +26,7 @@ __all__ = [
     "JsonObject",
     "check_json",
     "check_lines",
+    "cleaned_lines",
     "cleanup_json",
     "cleanup_lines",
     "cleanup_table",
@@ -48,7 +49,9 @@ __all__ = [
     "probe_lines",
     "probe_table",
     "recording_json",
+    "refused_json",
     "removal_lines",
+    "removed_json",
     "share_text",
     "size_text",
     "span_text",

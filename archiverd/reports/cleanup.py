@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from archiverd.policy.model import Tree
+from archiverd.policy.model import Place, Tree
 from archiverd.policy.naming import printable
-from archiverd.policy.retention import Cause, CleanupPlan, Removal, Sum
+from archiverd.policy.retention import Cause, CleanupPlan, Removal, Sum, way_words
 from archiverd.policy.words import size_words
 from archiverd.reports.words import LISTED, JsonObject, add_row, date_text, safe, table_of
 
@@ -58,7 +59,7 @@ def plan_table(plan: CleanupPlan) -> Table:
     for group in _groups(plan):
         add_row(
             table, group.tree, group.camera, str(group.sum.files), size_words(group.sum.size),
-            date_text(group.oldest_at), date_text(group.newest_at), _way(to_trash=group.to_trash), group.reason,
+            date_text(group.oldest_at), date_text(group.newest_at), way_words(to_trash=group.to_trash), group.reason,
         )  # fmt: skip
     return table
 
@@ -92,12 +93,8 @@ def _ways(removals: Iterable[Removal]) -> str:
     sums = {way: _total(one for one in removals if one.to_trash is way) for way in (True, False)}
     found = [(way, total) for way, total in sums.items() if total.files]
     if len(found) == 1:
-        return f"all {_way(to_trash=found[0][0])}"
-    return ", ".join(f"{_amount(total)} {_way(to_trash=way)}" for way, total in found)
-
-
-def _way(*, to_trash: bool) -> str:
-    return "to the trash" if to_trash else "for good"
+        return f"all {way_words(to_trash=found[0][0])}"
+    return ", ".join(f"{_amount(total)} {way_words(to_trash=way)}" for way, total in found)
 
 
 def _total(removals: Iterable[Removal]) -> Sum:
@@ -122,22 +119,32 @@ def removal_lines(plan: CleanupPlan) -> list[str]:
         more = f" and {beside} beside it" if beside else ""
         lines.append(
             f"{what.tree} {what.path}{more}, {size_words(what.size)}, of {date_text(what.at)}: "
-            f"{_way(to_trash=one.to_trash)}, {one.reason}"
+            f"{way_words(to_trash=one.to_trash)}, {one.reason}"
         )
     return safe(lines)
 
 
-def plan_json(plan: CleanupPlan) -> JsonObject:
-    """The plan, as JSON. Times are seconds since the epoch."""
-    return {
+def plan_json(plan: CleanupPlan, *, with_files: bool = False) -> JsonObject:
+    """The plan, as JSON; with every file where that is asked for. Times are seconds since the epoch."""
+    files = {"files": [_removal_json(one) for one in plan.removals]} if with_files else {}
+    return files | {
         "removals": [_group_json(group) for group in _groups(plan)],
         "kept": _sums_json(plan.kept),
         "beside": _sums_json(plan.holdings.beside),
         "shortfalls": [{"what": one.what, "bytes": one.size} for one in plan.shortfalls],
         "totals": {
-            tree: {"going": _sum_json(plan.going(tree)), "held": _sum_json(plan.holdings.of(tree))} for tree in Tree
+            tree: {"going": _sum_json(plan.going(tree)), "there": _sum_json(plan.holdings.of(tree))} for tree in Tree
         },
     }
+
+
+def _removal_json(one: Removal) -> JsonObject:
+    what = one.candidate
+    beside = [printable(name) for name, _ in what.files[1:]]
+    return {
+        "tree": what.tree, "path": printable(what.path), "beside": beside, "camera": printable(what.camera),
+        "at": what.at, "bytes": what.size, "to_trash": one.to_trash, "cause": one.cause, "reason": one.reason,
+    }  # fmt: skip
 
 
 def _group_json(group: _Group) -> JsonObject:
@@ -159,3 +166,42 @@ def _sums_json(sums: Mapping[tuple[Tree, str], Sum]) -> list[JsonObject]:
 
 def _sum_json(of: Sum) -> JsonObject:
     return {"files": of.files, "bytes": of.size}
+
+
+# -- what came of it --------------------------------------------------------------------------------------
+
+
+def cleaned_lines(removed: Mapping[tuple[Tree, str, bool], Sum], refused: Mapping[Place, str]) -> list[str]:
+    """What was removed, by tree and reason, and what could not be."""
+    lines = [
+        f"Gone from the {tree} {way_words(to_trash=to_trash)}, {why}: {_amount(of_why)}"
+        for (tree, why, to_trash), of_why in _by_tree(removed)
+    ]
+    lines = lines or ["Nothing was removed."]
+    if any(to_trash for _, _, to_trash in removed):
+        lines.append("What went to the trash can be taken back: archiverd trash list, archiverd trash restore")
+    lines += [
+        f"Could not be removed from the {place.tree}: {place.path}: {why}"
+        for place, why in islice(refused.items(), LISTED)
+    ]
+    lines += [f"  and {len(refused) - LISTED} more, which the log names"] if len(refused) > LISTED else []
+    return safe(lines)
+
+
+def _by_tree(removed: Mapping[tuple[Tree, str, bool], Sum]) -> list[tuple[tuple[Tree, str, bool], Sum]]:
+    return sorted(removed.items(), key=lambda item: (_TREES.index(item[0][0]), *item[0][1:]))
+
+
+def removed_json(removed: Mapping[tuple[Tree, str, bool], Sum]) -> list[JsonObject]:
+    """What was removed, as JSON."""
+    return [
+        {"tree": tree, "why": why, "to_trash": to_trash, **_sum_json(of_why)}
+        for (tree, why, to_trash), of_why in _by_tree(removed)
+    ]
+
+
+def refused_json(refused: Mapping[Place, str]) -> list[JsonObject]:
+    """What could not be removed, as JSON."""
+    return [
+        {"tree": place.tree, "path": printable(place.path), "why": printable(why)} for place, why in refused.items()
+    ]

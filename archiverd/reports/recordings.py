@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from archiverd.policy.falling import STANDINGS, Footing, Standings, standings_json
+from archiverd.policy.forecast import Forecast
+from archiverd.policy.holding_back import HeldPlan
 from archiverd.policy.live import NO_DAEMON, Daemon
 from archiverd.policy.model import Event, Fingerprint, FoundFile, Receipt, Recording, Snapshot, State, Trashed, Tree
 from archiverd.policy.name_patterns import NamePatterns
@@ -29,6 +31,7 @@ from archiverd.reports.words import (
     table_of,
     time_text,
 )
+from archiverd.storage.catalog_connection import HELD
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +50,9 @@ _NEXT = {
     State.ARCHIVED: "Its archive is committed; its source goes with the next run, unless it is protected.",
     State.DONE: "Nothing: it is archived and its source was let go of.",
     State.REMOVED: "Nothing: its archive was removed. Should its source stand again, it is archived again.",
-    State.QUARANTINED: "Nothing removes it. `archiverd retry` has it tried again, and so does a new upload.",
+    State.QUARANTINED: (
+        "It stays for its `age`, then goes to the trash. `archiverd retry` has it tried again, as does a new upload."
+    ),
     State.GONE: "Nothing: its source went away, or was let go of, before it was archived.",
 }
 
@@ -96,11 +101,13 @@ def list_table(recordings: Iterable[Recording]) -> Table:
 
 
 def status_json(
-    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = (), daemon: Daemon = NO_DAEMON
+    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = (), daemon: Daemon = NO_DAEMON,
+    outlook: Forecast | None = None,
 ) -> JsonObject:  # fmt: skip
     """Problems, the daemon, queue, totals, and what needs somebody to look.
 
     `orphans` are the snapshots that stand in the source tree without a recording; None where that can't be seen.
+    `outlook`: what is to be expected of room and reach; None before that is known.
     """
     archived, before, after = catalog.archived_totals()
     troubled = catalog.recordings((State.QUARANTINED,))
@@ -120,7 +127,22 @@ def status_json(
         "quarantined": [_reason_json(row) for row in troubled],
         "orphans": None if orphans is None else _orphans_json(orphans),
         "encoding": _encoding_json(catalog),
+        "cleanup_held": _held_json(HeldPlan.from_text(catalog.recall(HELD))),
+        "forecast": None if outlook is None else forecast_json(outlook),
     }
+
+
+def _held_json(held: HeldPlan | None) -> JsonObject | None:
+    return None if held is None else {"why": held.why, "since": held.since, "files": held.files, "bytes": held.size}
+
+
+def _held_lines(held: JsonObject | None) -> list[str]:
+    if held is None:
+        return []
+    return [
+        f"A cleanup of {held['files']} files, {size_words(held['bytes'])}, is held since {time_text(held['since'])}:",
+        f"  {held['why']}. archiverd cleanup --dry-run shows it, --confirm-held has it go ahead",
+    ]
 
 
 def _encoding_json(catalog: Catalog) -> JsonObject:
@@ -166,8 +188,8 @@ def _reason_json(row: Recording) -> JsonObject:
     return {"path": printable(row.path), "reason": row.reason}
 
 
-def status_lines(status: JsonObject) -> list[str]:
-    """The status, as text."""
+def status_lines(status: JsonObject, outlook: Forecast | None = None) -> list[str]:
+    """The status, as text; with what is to be expected of room and reach."""
     archived = status["archived"]
     lines = problem_lines(status["problems"], running=status["daemon"]["running"])
     lines += daemon_lines(status["daemon"])

@@ -315,7 +315,7 @@ def test_plan_as_json_says_what_the_table_says(name: str) -> None:
         for what in ("files", "bytes"):
             going = sum(one[what] for one in groups)
             assert going == told["totals"][tree]["going"][what]
-            assert going + sum(one[what] for one in kept) == told["totals"][tree]["held"][what]
+            assert going + sum(one[what] for one in kept) == told["totals"][tree]["there"][what]
     assert [one["bytes"] for one in told["shortfalls"]] == [one.size for one in plan.shortfalls]
     assert len(reports.removal_lines(plan)) == len(plan.removals)
 
