@@ -1,4 +1,4 @@
-"""`python -m bench [overhead|quality|latency|idle] [OPTION...]`: measure, print a table, keep the figures as JSON."""
+"""`python -m bench [WHAT] [OPTION...]`: measure, print a table, keep the figures as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import idle, latency, overhead, quality, quality_guide
+from bench import cleanup, idle, latency, overhead, quality, quality_guide
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -15,11 +15,12 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup")
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
+    _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -59,6 +60,14 @@ def _add_idle(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(measure=_idle)
     parser.add_argument("--recordings", type=_positive, default=100_000, help="in the catalog (%(default)s)")
     parser.add_argument("--seconds", type=_positive, default=60, help="for so long (%(default)s)")
+    _add_places(parser)
+
+
+def _add_cleanup(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_cleanup)
+    parser.add_argument("--recordings", type=_positive, default=1_000_000, help="in the catalog (%(default)s)")
+    parser.add_argument("--removed", type=_positive, default=10_000, help="in each round (%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
     _add_places(parser)
 
 
@@ -108,6 +117,14 @@ def _idle(given: argparse.Namespace) -> int:
     result = idle.run(given.recordings, given.seconds, given.work)
     kept = idle.keep(result, given.results)
     print(idle.table(result))
+    print(f"kept as {kept}")
+    return 0
+
+
+def _cleanup(given: argparse.Namespace) -> int:
+    result = cleanup.run(given.recordings, given.removed, given.rounds, given.work)
+    kept = cleanup.keep(result, given.results)
+    print(cleanup.table(result))
     print(f"kept as {kept}")
     return 0
 

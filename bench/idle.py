@@ -179,9 +179,9 @@ def _copy(tree: Path, template: _Template, began: datetime, number: int, variant
     name = ClipName(f"cam{number % _CAMERAS}", taken_at)
     path = PurePosixPath(footage.upload_path(Path(), name.camera, taken_at))
     archive = archive_path(name, path.name)
-    archived = _stub(tree / "archived" / archive)
+    archived = _stub(tree / "archived" / archive, taken_at)
     if variant is Variant.STANDING:
-        source = _stub(tree / path)
+        source = _stub(tree / path, taken_at)
         (tree / path.with_suffix(".keep")).touch()
     else:
         source = Fingerprint(ino=1 << 40 | number, size=len(_STUB), mtime_ns=int(taken_at.timestamp() * 1e9))
@@ -191,8 +191,8 @@ def _copy(tree: Path, template: _Template, began: datetime, number: int, variant
     }  # fmt: skip
     recording = template.recording | asdict(source) | {
         "id": number + 1, "path": os.fsencode(path), "camera": name.camera.encode(), "taken_at": taken_at.isoformat(),
-        "job": f"{number:012x}", "archive": os.fsencode(archive), "archive_sha256": sha256,
-        "archive_size": len(_STUB), "receipt": json.dumps(receipt),
+        "job": template.recording["job"] and f"{number:012x}", "archive": os.fsencode(archive),
+        "archive_sha256": sha256, "archive_size": len(_STUB), "receipt": json.dumps(receipt),
     }  # fmt: skip
     snapshot = template.snapshot | {
         "id": number + 1, "recording": number + 1, "ino": 1 << 41 | number,
@@ -209,9 +209,10 @@ def _copy(tree: Path, template: _Template, began: datetime, number: int, variant
     return {"recording": [recording], "snapshot": snapshots, "history": history}
 
 
-def _stub(path: Path) -> Fingerprint:
+def _stub(path: Path, taken_at: datetime) -> Fingerprint:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_STUB)
+    os.utime(path, (taken_at.timestamp(),) * 2)
     return Fingerprint.of(path.stat())
 
 
