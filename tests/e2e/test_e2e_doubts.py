@@ -19,7 +19,7 @@ from archiverd.policy import naming
 from archiverd.policy.model import State, Tree
 from archiverd.policy.outcome import Result
 from archiverd.policy.stop import NeverStop
-from archiverd.storage.file_manager import FileManager
+from archiverd.storage.file_manager import FileManager, Room
 from tests.e2e import rig as rigs
 from tests.e2e.invariants import assert_no_traces, assert_nothing_lost
 from tests.e2e.rig import UNPRIVILEGED, Rig, at, content, results, sha256_of
@@ -187,11 +187,11 @@ def test_recording_that_does_not_fit_waits_and_the_others_go_on(rig: Rig) -> Non
     sizes = [(rig.camera / upload.path).stat().st_size for upload in (first, second)]
 
     class Tight(FileManager):
-        def free_room(self, tree: Tree) -> tuple[int, int, int]:
+        def free_room(self, tree: Tree) -> Room:
             stands = self.status(Tree.SOURCE, first.path)
             assert tree is Tree.ARCHIVE
             self.asked = getattr(self, "asked", 0) + 1
-            return sizes[0] - 1 if stands and self.asked == 1 else sizes[1], 1, 0
+            return Room(sizes[0] - 1 if stands and self.asked == 1 else sizes[1], 1, 0)
 
     summary = _run(rig, Tight)
     assert results(summary) == [Result.WAITING, Result.TRANSCODED]
@@ -205,10 +205,10 @@ class OutOfRoom(FileManager):
 
     asked = 0
 
-    def free_room(self, tree: Tree) -> tuple[int, int, int]:
+    def free_room(self, tree: Tree) -> Room:
         assert tree is Tree.ARCHIVE
         self.asked += 1
-        return 0 if self.asked == 2 else 2**40, 1, 0
+        return Room(0 if self.asked == 2 else 2**40, 1, 0)
 
 
 def test_transcode_that_outgrows_the_room_it_was_begun_in_waits_and_the_others_go_on(rig: Rig) -> None:

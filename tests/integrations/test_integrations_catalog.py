@@ -440,6 +440,14 @@ def test_a_full_disk_takes_nothing_that_was_committed(bounded: Bounded) -> None:
     assert bounded.catalog.recordings() == [*taken, first]
 
 
+@pytest.mark.parametrize("bounded", [bounded_by_its_disk] if can_mount() else [], indirect=True)
+def test_a_full_disk_is_no_damage(bounded: Bounded) -> None:
+    archived(bounded.catalog)
+    bounded.fill()
+    with pytest.raises(ResourceError, match="disk is full"):
+        bounded.catalog.examine()
+
+
 def test_a_full_disk_that_is_freed_takes_more(bounded: Bounded) -> None:
     bounded.fill()
     offer_until_full(bounded.catalog)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from archiverd.errors import NoSpaceError, ResourceError
+from archiverd.errors import DeviceError, NoSpaceError, ResourceError
 from archiverd.intake import BATCH, Intake, SourceRoot
 from archiverd.policy.admission import Patience
 from archiverd.policy.arrival import Settling
@@ -317,6 +317,21 @@ def test_one_clip_without_room_lets_the_others_go_on(bench: Bench) -> None:
     bench.now += 120
     bench.turns()
     assert bench.reports[-1] == (ProblemKind.PAUSED, [])
+
+
+def test_clips_without_room_are_tried_again_as_soon_as_room_is_made(bench: Bench) -> None:
+    """Whoever makes it rings the bell; what rests for another reason is left to its time."""
+    paths = [bench.upload(minute) for minute in (1, 2, 3)]
+    bench.processor.faults = [NoSpaceError("/archive: 100 bytes are free"), DeviceError("/dev/dri: hangs")]
+    bench.turns()
+    assert bench.processor.worked_on == paths
+    bench.now += 1
+    bench.worker._try_now()
+    bench.worker._next_due = None
+    bench.turns()
+    assert bench.processor.worked_on == [*paths, paths[0]]
+    assert bench.state(paths[0]) is not State.WAITING
+    assert bench.state(paths[1]) is State.WAITING
 
 
 def test_what_may_not_be_read_is_one_problem_until_it_may_or_is_gone(bench: Bench) -> None:
