@@ -58,6 +58,8 @@ def cleanup(confirm_held: bool, **options: Any) -> int:  # Any: option values by
 
 def _preview(cleanup: OneCleanup, config: Config, options: Options) -> int:
     from archiverd import reports
+    from archiverd.policy.naming import printable
+    from archiverd.policy.retention import rules_for_nobody
     from archiverd.service.logger import Logger
 
     with Logger(log_levels(config, options)[1]):
@@ -67,6 +69,8 @@ def _preview(cleanup: OneCleanup, config: Config, options: Options) -> int:
         print_json({"plan": reports.cleanup_json(plan, with_files=with_files), "held": held or None})
         return 0
     show_plan(plan, held, options)
+    for number, rule in rules_for_nobody(config.retention, {camera for _, camera in plan.holdings.by_camera}):
+        click.echo(f"retention[{number}]: no camera that is known fits {', '.join(map(printable, rule.cameras))}.")
     click.echo("Nothing was changed (--dry-run).")
     return 0
 

@@ -7,7 +7,7 @@ of its own (`Candidate.keep`), and never one recording more than a rule needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -126,6 +126,13 @@ class Candidate:
     def room(self) -> int:
         """The bytes that its removal frees on a disk, which gives whole blocks."""
         return 0 if self.linked else sum(-(-mark.size // _BLOCK) * _BLOCK for _, mark in self.files)
+
+
+def rules_for_nobody(rules: Iterable[Rule], cameras: Collection[str]) -> list[tuple[int, Rule]]:
+    """The rules that fit none of the cameras that are known, by their numbers as the owner counts them."""
+    if not cameras:
+        return []
+    return [(number, rule) for number, rule in enumerate(rules, 1) if not any(map(rule.fits, cameras))]
 
 
 class Cause(StrEnum):

@@ -33,6 +33,7 @@ from archiverd.policy.retention import (
     in_order,
     plan_cleanup,
     reckoned_at,
+    rules_for_nobody,
 )
 from archiverd.policy.words import size_words
 
@@ -791,6 +792,13 @@ def test_date_that_is_no_moment_is_left_aside(year: int) -> None:
 
 
 # -- words ------------------------------------------------------------------------------------------------
+
+
+def test_rule_whose_cameras_nobody_knows_is_found() -> None:
+    rules = (Rule(Tree.ARCHIVE, ("front*", "bell")), Rule(Tree.TRASH, ("fornt",)), Rule(Tree.ARCHIVE))
+
+    assert rules_for_nobody(rules, {"front 2", "garden"}) == [(2, rules[1])]
+    assert rules_for_nobody(rules, set()) == []
 
 
 def test_rule_says_whom_it_is_about() -> None:
