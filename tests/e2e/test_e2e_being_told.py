@@ -38,6 +38,13 @@ def known(rig: Rig) -> list[str]:
         return [course.problem.message for course in catalog.problems()[0]]
 
 
+def is_settled(rig: Rig) -> bool:
+    """Whether the catalog knows that all was told: a death before that has it told once more, rather than never."""
+    with Catalog.to_read(rig.state / FILE_NAME) as catalog:
+        courses, untold = catalog.problems()
+    return bool(courses) and not untold
+
+
 def quarantined(rig: Rig, number: int) -> Upload:
     return rig.upload_bytes(content("a").read_bytes()[:-100], rig.path(number))
 
@@ -53,6 +60,7 @@ def test_problem_is_told_once_over_a_death_and_status_tells_it_with_the_daemon(r
         assert [problem["kind"] for problem in now["problems"]] == ["quarantined"]
         assert (now["daemon"]["running"], now["daemon"]["pid"]) == (True, daemon.process.pid)
         assert now["daemon"]["words"].startswith("idle")
+        until(lambda: is_settled(rig))
 
     assert status(rig)["daemon"] == {"running": False, "died": True}
     with serving(rig, settings=settings(rig)) as daemon:
