@@ -186,9 +186,7 @@ class CleanupTimer:
                 )  # fmt: skip
 
     def _tell(self) -> None:
-        self._report(
-            ProblemKind.CLEANUP, [*self._of_pass, *self._short.values(), *not_shown(self._courses)]
-        )  # fmt: skip
+        self._report(ProblemKind.CLEANUP, [*self._of_pass, *self._short.values(), *not_shown(self._courses)])
 
 
 def _unless_held(_plan: CleanupPlan, held: HeldPlan | None) -> bool:
