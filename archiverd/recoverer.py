@@ -143,7 +143,7 @@ class Recoverer:
         if lies is not None:
             one = Trashed(lies, wanted, recording.name.camera, place, recording.reason, now, recording.id)
         if recording.state is State.DONE:
-            self._catalog.removed([(recording.id, recording.reason, one)], recording.job, now)
+            self._catalog.removed([(recording.id, one)], recording.job, now)
         else:
             self._catalog.trash_quarantined(recording, one, now)
         log.info("%s: was removed by a job that died (%s); noted", naming.printable(place.path), recording.reason)

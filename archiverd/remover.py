@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -30,7 +29,7 @@ from archiverd.sweep import is_past
 log = logging.getLogger(__name__)
 
 _SLICE_S = 0.5  # of work between two pauses
-_BATCH = 2000  # files that are claimed and removed together
+_BATCH = 5000  # files that are claimed and removed together
 _SOURCES = 20  # of them in the source tree, each of which is a commit of its own
 _STALE_S = 3600.0  # of a part that nobody owns and nobody writes
 _ORDER = (Tree.TRASH, Tree.SOURCE, Tree.ARCHIVE)
@@ -229,10 +228,7 @@ class Remover:
     def _commit_archive(
         self, claimed: Sequence[Removal], gone: Sequence[Removal], cleared: Cleared, job: str, now: float
     ) -> None:  # fmt: skip
-        archives = [
-            (removal.candidate.recording or 0, removal.reason, self._trashed(removal, 0, cleared, now))
-            for removal in gone
-        ]
+        archives = [(removal.candidate.recording or 0, self._trashed(removal, 0, cleared, now)) for removal in gone]
         beside = [
             (removal.candidate.path.with_name(name), self._trashed(removal, number, cleared, now))
             for removal in claimed
@@ -317,15 +313,14 @@ def _batches(removals: Sequence[Removal]) -> Iterator[list[Removal]]:
     by_rules = [removal for removal in removals if removal.cause is not Cause.ROOM]
     for_room = [removal for removal in removals if removal.cause is Cause.ROOM]
     for some in (by_rules, *(for_room[at : at + _BATCH] for at in range(0, len(for_room), _BATCH))):
-        for _, group in groupby(sorted(some, key=_where), _where):
-            of_one = list(group)
-            most = _SOURCES if of_one[0].candidate.tree is Tree.SOURCE else _BATCH
+        groups: dict[tuple[Tree, bool, PurePosixPath], list[Removal]] = {}
+        for removal in some:
+            one = removal.candidate
+            groups.setdefault((one.tree, removal.to_trash, one.path.parent), []).append(removal)
+        for tree, to_trash, where in sorted(groups, key=lambda of: (_ORDER.index(of[0]), *of[1:])):
+            of_one = groups[tree, to_trash, where]
+            most = _SOURCES if tree is Tree.SOURCE else _BATCH
             yield from (of_one[at : at + most] for at in range(0, len(of_one), most))
-
-
-def _where(removal: Removal) -> tuple[int, bool, str]:
-    one = removal.candidate
-    return _ORDER.index(one.tree), removal.to_trash, str(one.path.parent)
 
 
 def _at_least_once(go_on: Callable[[], bool]) -> Callable[[], bool]:
@@ -339,15 +334,15 @@ def _at_least_once(go_on: Callable[[], bool]) -> Callable[[], bool]:
 
 
 def _name(removal: Removal) -> str:
-    return removal.candidate.path.name
+    return removal.candidate.files[0][0]
 
 
 def _is_gone(removal: Removal, cleared: Cleared) -> bool:
-    return removal.candidate.path.name in cleared.gone
+    return _name(removal) in cleared.gone
 
 
 def _refused(removal: Removal, cleared: Cleared) -> bool:
-    return removal.candidate.path.name in cleared.refused
+    return _name(removal) in cleared.refused
 
 
 _Key = TypeVar("_Key")

@@ -159,18 +159,19 @@ class _Template:
     """The rows of the one real recording."""
 
     recording: Row
+    receipt: Row
     snapshot: Row
     history: tuple[Row, ...]
 
     @classmethod
     def read(cls, catalog: sqlite3.Connection) -> _Template:
-        recordings, snapshots, history = (
+        recordings, receipts, snapshots, history = (
             [dict(row) for row in catalog.execute(f"SELECT * FROM {table}")]  # noqa: S608  (our own words)
-            for table in ("recording", "snapshot", "history")
+            for table in ("recording", "receipt", "snapshot", "history")
         )
         if len(recordings) != 1 or len(snapshots) != 1:
             raise BenchError(f"one recording and its snapshot were to be archived, and were not: {recordings}")
-        return cls(recordings[0], snapshots[0], tuple(history))
+        return cls(recordings[0], receipts[0], snapshots[0], tuple(history))
 
 
 def _copy(tree: Path, template: _Template, began: datetime, number: int, variant: Variant) -> dict[str, list[Row]]:
@@ -186,13 +187,13 @@ def _copy(tree: Path, template: _Template, began: datetime, number: int, variant
     else:
         source = Fingerprint(ino=1 << 40 | number, size=len(_STUB), mtime_ns=int(taken_at.timestamp() * 1e9))
     sha256 = hashlib.sha256(_STUB).hexdigest()
-    receipt = json.loads(template.recording["receipt"]) | {
+    receipt = json.loads(template.receipt["body"]) | {
         "source": asdict(source), "source_sha256": sha256, "archive": asdict(archived), "archive_sha256": sha256,
     }  # fmt: skip
     recording = template.recording | asdict(source) | {
         "id": number + 1, "path": os.fsencode(path), "camera": name.camera.encode(), "taken_at": taken_at.isoformat(),
         "job": template.recording["job"] and f"{number:012x}", "archive": os.fsencode(archive),
-        "archive_sha256": sha256, "archive_size": len(_STUB), "receipt": json.dumps(receipt),
+        "archive_sha256": sha256, "archive_size": len(_STUB),
     }  # fmt: skip
     snapshot = template.snapshot | {
         "id": number + 1, "recording": number + 1, "ino": 1 << 41 | number,
@@ -206,7 +207,8 @@ def _copy(tree: Path, template: _Template, began: datetime, number: int, variant
         for at, line in enumerate(template.history)
     ]
     snapshots = [] if variant is Variant.STANDING else [snapshot]
-    return {"recording": [recording], "snapshot": snapshots, "history": history}
+    receipts = [{"recording": number + 1, "body": json.dumps(receipt)}]
+    return {"recording": [recording], "receipt": receipts, "snapshot": snapshots, "history": history}
 
 
 def _stub(path: Path, taken_at: datetime) -> Fingerprint:

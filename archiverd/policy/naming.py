@@ -22,6 +22,7 @@ from archiverd.policy.model import ClipName
 
 MARKER_NAME = ".archiverd-root"
 NAME_MAX_BYTES = 255  # the longest file name of ext4, xfs, btrfs and tmpfs
+_MOST_BYTES = 4  # of one character in UTF-8
 RETIRED = "archived"  # the directory at the top of the trash where archives go that were made anew
 CANONICAL_STEM = r"(?:REO_)?(?P<camera>.+)_(?P<stamp>[0-9]{14})"
 
@@ -251,7 +252,7 @@ def numbered(path: PurePosixPath, n: int) -> PurePosixPath:
 def _fitted(stem: str, ending: str) -> str:
     """Stem and ending as one name of at most 255 bytes."""
     room = NAME_MAX_BYTES - len(os.fsencode(ending))
-    if len(os.fsencode(stem)) <= room:
+    if _MOST_BYTES * len(stem) <= room or len(os.fsencode(stem)) <= room:
         return stem + ending
     # A stem already marked (the keep of a `~2`) is cut before its stamp too.
     mark = _COPY_AT_END.search(stem)

@@ -111,7 +111,7 @@ class Candidate:
     camera: str
     at: float  # by which its age is reckoned, in seconds since the epoch; see `reckoned_at`
     size: int  # bytes, of all its files
-    files: tuple[tuple[str, Fingerprint], ...]  # names in the directory of `path`
+    files: tuple[tuple[str, Fingerprint], ...]  # names in the directory of `path`, its own first
     keep: str = ""  # why it may not go, whatever the rules say
     recording: int | None = None  # as the catalog numbers it
     only_copy: bool = False  # never archived: it goes to the trash, and nowhere else

@@ -51,7 +51,6 @@ from archiverd.storage.catalog_rows import (
     read_known_file,
     read_notice,
     reason_text,
-    receipt_text,
 )
 
 __all__ = ("SOURCE_ROOT", "TREES_READ", "Catalog", "CatalogLostError", "ClaimLostError")
@@ -95,10 +94,11 @@ class Catalog(CatalogRetention):
         elif row["state"] in _OVER:
             self._set(row, State.WAITING, _OVER[State(row["state"])], now, not_before)
             connection.execute(
-                "UPDATE recording SET archive = NULL, archive_sha256 = '', archive_size = 0, receipt = NULL,"
-                " attempts = 0, crashes = 0 WHERE id = ?",
+                "UPDATE recording SET archive = NULL, archive_sha256 = '', archive_size = 0, attempts = 0, crashes = 0"
+                " WHERE id = ?",
                 (row["id"],),
             )
+            self._put_receipt(row["id"], None)
         identity = int(row["id"])
         self._close_replaced(clip, identity, now)
         # Seen by a clock that was ahead: from now on it counts from now.
@@ -179,24 +179,23 @@ class Catalog(CatalogRetention):
         self, connection: sqlite3.Connection, known: KnownAgain, now: float, times: Mapping[PurePosixPath, float]
     ) -> None:
         mark, name = known.fingerprint, known.name
-        receipt = known.receipt(now)
         archive = known.archive
         entered = connection.execute(
             "INSERT OR IGNORE INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
-            " not_before, seen_at, archive, archive_size, receipt, disposed_to)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " not_before, seen_at, archive, archive_size, disposed_to)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 os.fsencode(known.path), mark.ino, mark.size, mark.mtime_ns, os.fsencode(name.camera),
                 name.taken_at.isoformat(), name.copy, known.state, reason_text(known.reason), now, now,
                 None if archive is None else os.fsencode(archive.file.path),
                 0 if archive is None else archive.file.fingerprint.size,
-                None if receipt is None else receipt_text(receipt),
                 None if known.disposed_to is None else os.fsencode(known.disposed_to),
             ),
         )  # fmt: skip
         if not entered.rowcount:
             return
         identity = int(entered.lastrowid or 0)
+        self._put_receipt(identity, known.receipt(now))
         # Not told in the log one by one: there may be a million, and none has changed.
         self._history(identity, known.state, f"known again, for the catalog was made anew: {known.reason}", now)
         if known.disposed_to is not None:
@@ -240,8 +239,9 @@ class Catalog(CatalogRetention):
             self._move(
                 recording, State.WAITING, reason, now, from_=recording.state, trouble=trouble or failed, job="",
                 not_before=not_before,
-                attempts=recording.attempts + failed, archive=None, archive_sha256="", archive_size=0, receipt=None,
+                attempts=recording.attempts + failed, archive=None, archive_sha256="", archive_size=0,
             )  # fmt: skip
+            self._put_receipt(recording.id, None)
             return self._load(recording.id)
 
     def crashed(self, recording: Recording, now: float) -> Recording:
@@ -250,8 +250,9 @@ class Catalog(CatalogRetention):
             reason = "the process died while working on it"
             self._move(
                 recording, State.WAITING, reason, now, from_=recording.state, trouble=True, job="", not_before=now,
-                crashes=recording.crashes + 1, archive=None, archive_sha256="", archive_size=0, receipt=None,
+                crashes=recording.crashes + 1, archive=None, archive_sha256="", archive_size=0,
             )  # fmt: skip
+            self._put_receipt(recording.id, None)
             return self._load(recording.id)
 
     def publishing(
@@ -265,8 +266,8 @@ class Catalog(CatalogRetention):
             self._move(
                 recording, State.PUBLISHING, f"as {os.fspath(archive)!r}", now, from_=recording.state,
                 archive=os.fsencode(archive), archive_sha256=sha256, archive_size=size,
-                receipt=receipt_text(receipt),
             )  # fmt: skip
+            self._put_receipt(recording.id, receipt)
             return self._load(recording.id)
 
     def archived(self, recording: Recording, receipt: Receipt, reason: str, now: float) -> Recording:
@@ -274,8 +275,9 @@ class Catalog(CatalogRetention):
         with self._writing():
             self._move(
                 recording, State.ARCHIVED, reason, now, from_=recording.state, attempts=0, crashes=0,
-                receipt=receipt_text(receipt), rung=receipt.rung, fell=reason_text(next(iter(receipt.falls), "")),
+                rung=receipt.rung, fell=reason_text(next(iter(receipt.falls), "")),
             )  # fmt: skip
+            self._put_receipt(recording.id, receipt)
             return self._load(recording.id)
 
     def adopted(self, recording: Recording, archive: PurePosixPath, receipt: Receipt, now: float) -> Recording:
@@ -289,8 +291,9 @@ class Catalog(CatalogRetention):
             self._move(
                 recording, State.ARCHIVED, receipt.reason, now, from_=State.ACTIVE, attempts=0, crashes=0,
                 archive=os.fsencode(archive), archive_sha256=receipt.archive_sha256,
-                archive_size=receipt.archive.size, receipt=receipt_text(receipt), rung=receipt.rung, fell="",
+                archive_size=receipt.archive.size, rung=receipt.rung, fell="",
             )  # fmt: skip
+            self._put_receipt(recording.id, receipt)
             return self._load(recording.id)
 
     def hold(
@@ -576,10 +579,11 @@ class Catalog(CatalogRetention):
         receipt = recording.receipt
         assert receipt is not None, "an archive has a receipt"
         with self._writing() as connection:
-            connection.execute(
-                "UPDATE recording SET archive_sha256 = ?, receipt = ? WHERE id = ? AND archive_sha256 = ''",
-                (sha256, receipt_text(replace(receipt, archive_sha256=sha256)), recording.id),
-            )
+            noted = connection.execute(
+                "UPDATE recording SET archive_sha256 = ? WHERE id = ? AND archive_sha256 = ''", (sha256, recording.id)
+            ).rowcount
+            if noted:
+                self._put_receipt(recording.id, replace(receipt, archive_sha256=sha256))
 
     def of_job(self, job: str) -> Recording | None:
         """The recording that a job owns."""
@@ -677,8 +681,7 @@ class Catalog(CatalogRetention):
         """Whether it knows of files in the archive tree, and in the trash."""
         with self._faults():
             row = self._connection.execute(
-                "SELECT EXISTS (SELECT 1 FROM recording WHERE receipt IS NOT NULL),"
-                " EXISTS (SELECT 1 FROM recording WHERE disposed_to IS NOT NULL)"
+                "SELECT EXISTS (SELECT 1 FROM receipt), EXISTS (SELECT 1 FROM recording WHERE disposed_to IS NOT NULL)"
             ).fetchone()
         return bool(row[0]), bool(row[1])
 

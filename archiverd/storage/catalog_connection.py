@@ -20,8 +20,8 @@ from typing import Any, Self, TypeVar
 
 from archiverd.errors import ArchiverError, ResourceError, StartupError
 from archiverd.policy.change import Before, Change
-from archiverd.policy.model import Recording, Snapshot, State
-from archiverd.storage.catalog_rows import read_recording, read_snapshot, read_trashed, reason_text
+from archiverd.policy.model import Receipt, Recording, Snapshot, State
+from archiverd.storage.catalog_rows import read_recording, read_snapshot, read_trashed, reason_text, receipt_text
 from archiverd.storage.catalog_schema import APPLICATION_ID, MIGRATIONS
 from archiverd.storage.change_log import ChangeLog
 
@@ -36,6 +36,7 @@ _PATIENCE_S = 20.0  # a commit waits so long for who reads: somebody checks a la
 _DISK_ADVICE = "Look at the disk that holds it: space, rights, and whether it is mounted read-only"
 _BUSY_ADVICE = "Another program holds it for long: a copy that is made of it, perhaps. The work goes on by itself"
 _PAGE = 1000  # rows
+_RECORDINGS = "SELECT *, (SELECT body FROM receipt WHERE receipt.recording = recording.id) AS receipt FROM recording"
 _STEPS = 1_000_000  # of SQLite's machine, some milliseconds
 _TRIED, _TRIED_CHARACTERS = "tried", 8192  # a word that is written to see whether one can be
 
@@ -179,18 +180,18 @@ class CatalogConnection:
         with self._making_sense():
             for row in self._connection.execute("SELECT DISTINCT state FROM history").fetchall():
                 State(row["state"])
-            for row in self._pages("recording"):
+            for row in self._pages(_RECORDINGS):
                 read_recording(row, ())
-            for row in self._pages("snapshot"):
+            for row in self._pages("SELECT * FROM snapshot"):
                 read_snapshot(row)
-            for row in self._pages("trash", "path", b""):
+            for row in self._pages("SELECT * FROM trash", "path", b""):
                 read_trashed(row[:10])
 
     def _pages(
-        self, table: str, key: str = "id", last: object = -1
+        self, question: str, key: str = "id", last: object = -1
     ) -> Iterator[Any]:  # Any: as `read_recording` takes it
         while rows := self._connection.execute(
-            f"SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?",  # noqa: S608  (this module's own words)
+            f"{question} WHERE {key} > ? ORDER BY {key} LIMIT ?",
             (last, _PAGE),
         ).fetchall():
             yield from rows
@@ -329,9 +330,9 @@ class CatalogConnection:
 
     def _select(self, where: str, values: Sequence[object]) -> list[Recording]:
         with self._faults():
-            rows = self._connection.execute(f"SELECT * FROM recording WHERE {where}", values).fetchall()  # noqa: S608  (the conditions are this module's own)
+            rows = self._connection.execute(f"{_RECORDINGS} WHERE {where}", values).fetchall()
             theirs = self._connection.execute(
-                f"SELECT * FROM snapshot WHERE recording IN (SELECT id FROM recording WHERE {where}) ORDER BY path",  # noqa: S608  (as above)
+                f"SELECT * FROM snapshot WHERE recording IN (SELECT id FROM recording WHERE {where}) ORDER BY path",  # noqa: S608  (the conditions are this module's own)
                 values,
             ).fetchall()  # before anything is made of it: nobody who commits waits for that
             snapshots: dict[int, list[Snapshot]] = {}
@@ -339,6 +340,15 @@ class CatalogConnection:
                 for row in theirs:
                     snapshots.setdefault(row["recording"], []).append(read_snapshot(row))
                 return [read_recording(row, snapshots.get(row["id"], [])) for row in rows]
+
+    def _put_receipt(self, identity: int, receipt: Receipt | None) -> None:
+        """Keep the receipt of a recording in place of the one of before; None: it has none."""
+        if receipt is None:
+            self._connection.execute("DELETE FROM receipt WHERE recording = ?", (identity,))
+        else:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO receipt (recording, body) VALUES (?, ?)", (identity, receipt_text(receipt))
+            )
 
     def _load(self, identity: int) -> Recording:
         return self._select("id = ?", (identity,))[0]

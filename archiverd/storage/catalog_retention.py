@@ -9,6 +9,7 @@ A `+` before a column keeps SQLite from going by its index: that of the states l
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -221,12 +222,17 @@ class CatalogRetention(CatalogConnection):
         Returns the ids of those it owns now: DONE, no other job's, and nothing that is not done with counts on
         the archive. All that are DONE with one archive are claimed together.
         """
+        by_reason: dict[str, list[int]] = {}
+        for identity, reason in wanted:
+            by_reason.setdefault(reason_text(reason), []).append(identity)
         with self._writing() as connection:
-            connection.executemany(
-                "UPDATE recording SET job = ?1, reason = ?2 WHERE +state = ?4 AND job = '' AND archive ="  # noqa: S608  (as above)
-                f" (SELECT archive FROM recording WHERE id = ?3 AND +state = ?4 AND job = '') AND {_NOBODY_ELSE}",
-                ((job, reason_text(reason), identity, State.DONE, *_COUNTING) for identity, reason in wanted),
-            )
+            for text, ids in by_reason.items():
+                connection.execute(
+                    "UPDATE recording SET job = ?1, reason = ?2 WHERE +state = ?4 AND job = '' AND archive IN"  # noqa: S608  (as above)
+                    f" (SELECT archive FROM recording WHERE id {_AMONG} AND +state = ?4 AND job = '')"
+                    f" AND {_NOBODY_ELSE}",
+                    (job, text, json.dumps(ids), State.DONE, *_COUNTING),
+                )
             return self._owned({identity for identity, _ in wanted}, job)
 
     def _owned(self, wanted: set[int], job: str) -> set[int]:
@@ -236,28 +242,28 @@ class CatalogRetention(CatalogConnection):
         return wanted & {int(row["id"]) for row in rows}
 
     def removed(
-        self, gone: Sequence[tuple[int, str, Trashed | None]], job: str, now: float,
+        self, gone: Sequence[tuple[int, Trashed | None]], job: str, now: float,
         beside: Sequence[tuple[PurePosixPath, Trashed | None]] = (),
     ) -> None:  # fmt: skip
-        """Note that archives are gone which `job` had claimed: recording, reason, and what lies in the trash of it.
+        """Note that archives are gone which `job` had claimed: each recording, and what lies in the trash of it.
 
-        All that were DONE with one archive are REMOVED with it. `beside` names the snapshots in the archive tree that
-        went, each with what lies in the trash of it. One commit, and no line in the log for each: whoever removes them
-        tells of them.
+        All that were DONE with one archive are REMOVED with it, each for the reason it was claimed with. `beside` names
+        the snapshots in the archive tree that went, each with what lies in the trash of it. One commit, and no line in
+        the log for each: whoever removes them tells of them.
         """
         with self._writing() as connection:
-            rows = [(job, State.DONE, reason_text(reason), identity) for identity, reason, _ in gone]
-            claimed = f"job = ?1 AND +state = ?2 AND {_SAME_ARCHIVE.replace('?', '?4')}"
-            connection.executemany(
+            claimed = (
+                "WHERE job = ?1 AND +state = ?2 AND archive IN"  # noqa: S608  (as above)
+                f" (SELECT archive FROM recording WHERE id {_AMONG})"
+            )
+            values = (job, State.DONE, json.dumps([identity for identity, _ in gone]), now, State.REMOVED)
+            connection.execute(
                 "INSERT INTO history (recording, at, state, reason)"  # noqa: S608  (as above)
-                f" SELECT id, ?5, ?6, ?3 FROM recording WHERE {claimed}",
-                ((*row, now, State.REMOVED) for row in rows),
+                f" SELECT id, ?4, ?5, reason FROM recording {claimed}",
+                values,
             )
-            connection.executemany(
-                f"UPDATE recording SET state = ?6, reason = ?3, job = '', not_before = ?5 WHERE {claimed}",  # noqa: S608  (as above)
-                ((*row, now, State.REMOVED) for row in rows),
-            )
-            moved = [one for one in (*(one for _, _, one in gone), *(one for _, one in beside)) if one is not None]
+            connection.execute(f"UPDATE recording SET state = ?5, job = '', not_before = ?4 {claimed}", values)  # noqa: S608  (as above)
+            moved = [one for one in (*(one for _, one in gone), *(one for _, one in beside)) if one is not None]
             connection.executemany(_enter_words(renew=True), ((*trashed_values(one), False) for one in moved))
             connection.executemany(
                 "UPDATE snapshot SET disposed_to = ?, disposed_in = 'trash'"
@@ -443,6 +449,9 @@ def _moment_of(taken_at: datetime) -> float:
     except (ValueError, OverflowError, OSError):
         return float("-inf")
 
+
+# The ids in the third value, a list in JSON.
+_AMONG = "IN (SELECT value FROM json_each(?3))"
 
 # No row that is not done with has the archive, and none that is, under another job.
 _NOBODY_ELSE = (

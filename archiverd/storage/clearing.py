@@ -1,8 +1,8 @@
 """Removing many files from one directory, each with the care of a single one.
 
 Every file is first renamed into an aside directory beside it, `.archiverd-<job>.gone`, under its own name. What stands
-there nobody else reaches by the name it had: so what was looked at is what goes. A death leaves at most one file
-aside, and its name says where it belongs.
+there nobody else reaches by the name it had: so what was looked at is what goes. A death leaves a few files aside, and
+their names say where they belong.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -26,6 +27,8 @@ from archiverd.storage.renaming import candidates, rename_no_replace
 log = logging.getLogger(__name__)
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_STRIDE = 64  # files
+_THREADS = 2
 _NO_NAMES = frozenset({"", ".", ".."})
 NOT_THERE = "is not there any more"
 PROTECTED = "is protected by a .keep file since"
@@ -78,8 +81,58 @@ class Trash:
     carry: Callable[[PurePosixPath], PurePosixPath]
 
 
+_Unlinked = tuple[str, os.stat_result, OSError | None]  # a name, what it was, and why it could not be unlinked
+
+
 class _RefusedError(Exception):
     """A file stays, for the reason in words."""
+
+
+class _Aside:
+    """An open aside directory, and the unlinking of what stands there.
+
+    That is done in strides, by threads of its own, while the next files are set aside and looked at: an unlink is by
+    far the longest of what is done for a file, and the kernel does several at a time.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self.fault: OSError | None = None  # of the machine: nothing more is unlinked
+        self._stride: list[tuple[str, os.stat_result]] = []
+        self._given: list[Future[list[_Unlinked]]] = []
+        self._threads: ThreadPoolExecutor | None = None
+
+    def unlink(self, name: str, status: os.stat_result) -> None:
+        """Have one unlinked that was looked at, soon; `finish` tells what became of it."""
+        self._stride.append((name, status))
+        if len(self._stride) == _STRIDE:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(_THREADS, "unlinking")
+            self._given.append(self._threads.submit(self._unlink_all, self._stride))
+            self._stride = []
+
+    def finish(self) -> Iterator[_Unlinked]:
+        """See all of them through, and tell what became of each."""
+        last = self._unlink_all(self._stride)
+        if self._threads is not None:
+            self._threads.shutdown()
+        for given in self._given:
+            yield from given.result()
+        yield from last
+
+    def _unlink_all(self, stride: Sequence[tuple[str, os.stat_result]]) -> list[_Unlinked]:
+        ended: list[_Unlinked] = []
+        for name, status in stride:
+            why = self.fault
+            if why is None:
+                try:
+                    os.unlink(name, dir_fd=self.handle)
+                except OSError as error:
+                    why = error
+                    if environment_fault(error, name) is not None:
+                        self.fault = error
+            ended.append((name, status, why))
+        return ended
 
 
 class Batch:
@@ -95,7 +148,7 @@ class Batch:
         self._trash = trash
         self._apart = False  # the trash is on another mount
         self._aside_name = naming.gone_name(job)
-        self._aside: int | None = None
+        self._aside: _Aside | None = None
         self._gone: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._moved: dict[str, PurePosixPath] = {}
@@ -119,7 +172,7 @@ class Batch:
     def _take_all(self, wanted: Iterable[tuple[str, Fingerprint]], go_on: Callable[[], bool]) -> None:
         left = iter(wanted)
         for name, mark in left:
-            if not go_on():
+            if not go_on() or (self._aside is not None and self._aside.fault is not None):
                 return
             why_none = "" if self._place.stands() else "its directory was moved or removed meanwhile"
             try:
@@ -156,7 +209,7 @@ class Batch:
             self._take_in_place(name, mark)
             return
         try:
-            rename_no_replace(self._directory, name, self._aside, name)
+            rename_no_replace(self._directory, name, self._aside.handle, name)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -168,23 +221,41 @@ class Batch:
         # One that stands already is of a batch of the same job, and could not be removed at its end.
         with suppress(FileExistsError):
             os.mkdir(self._aside_name, 0o700, dir_fd=self._directory)
-        self._aside = paths.open_directory(self._directory, self._aside_name)
+        self._aside = _Aside(paths.open_directory(self._directory, self._aside_name))
 
-    def _take_from_aside(self, aside: int, name: str, mark: Fingerprint) -> None:
+    def _take_from_aside(self, aside: _Aside, name: str, mark: Fingerprint) -> None:
         try:
-            status = os.stat(name, dir_fd=aside, follow_symlinks=False)
+            status = os.stat(name, dir_fd=aside.handle, follow_symlinks=False)
             _see_same(status, mark)
             self._see_unprotected(name)
             if self._uploads:
-                _see_unwritten(aside, name)
-            if self._trash is None:
-                os.unlink(name, dir_fd=aside)
-            else:
-                self._moved[name] = self._move(self._trash, aside, name)
+                _see_unwritten(aside.handle, name)
+            if self._trash is not None:
+                self._moved[name] = self._move(self._trash, aside.handle, name)
+            elif status.st_nlink > 1:  # at once, for whoever looks at its other name next is to see how many are left
+                os.unlink(name, dir_fd=aside.handle)
         except BaseException:
-            self._put_back(aside, name)
+            self._put_back(aside.handle, name)
             raise
-        self._note_gone(name, status)
+        if self._trash is None and status.st_nlink == 1:
+            aside.unlink(name, status)
+        else:
+            self._note_gone(name, status)
+
+    def _finish_unlinking(self, aside: _Aside) -> None:
+        """See through what is being unlinked; what could not be has its name again. Raises: ResourceError."""
+        fault: ResourceError | None = None
+        for name, status, error in aside.finish():
+            if error is None:
+                self._note_gone(name, status)
+                continue
+            self._put_back(aside.handle, name)
+            try:
+                self._refused[name] = self._why(name, error)
+            except ResourceError as one:
+                fault = fault or one
+        if fault is not None:
+            raise fault
 
     def _see_unprotected(self, name: str) -> None:
         """Whoever protects a clip looks whether it stands once its `.keep` is made: one of the two sees the other.
@@ -278,16 +349,22 @@ class Batch:
 
     def _end(self) -> None:
         """Remove the aside directory, and bring all of it to the disk, once. In the trash first."""
-        try:
+        with ExitStack() as ending:  # whatever fails, the rest is done
+            ending.callback(self._sync)
+            if self._aside is not None:
+                ending.callback(self._remove_aside, self._aside)
+                self._finish_unlinking(self._aside)
             if self._trash is not None and self._moved:
                 sync(self._trash.place.handle, self._trash.directory)
-        finally:
-            if self._aside is not None:
-                os.close(self._aside)
-                try:
-                    os.rmdir(self._aside_name, dir_fd=self._directory)
-                except OSError as error:
-                    log.warning("%s: stays until the next start: %s", self._aside_name, error.strerror)
+
+    def _remove_aside(self, aside: _Aside) -> None:
+        os.close(aside.handle)
+        try:
+            os.rmdir(self._aside_name, dir_fd=self._directory)
+        except OSError as error:
+            log.warning("%s: stays until the next start: %s", self._aside_name, error.strerror)
+
+    def _sync(self) -> None:
         if self._gone:
             sync(self._directory, "a directory that was cleared")
 

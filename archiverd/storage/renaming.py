@@ -41,8 +41,9 @@ def rename_no_replace(old_directory: int, old: str, new_directory: int, new: str
     Raises: FileExistsError where the new name is taken; OSError with EXDEV across mounts.
     """
     if _renameat2 is not None:
-        arguments = (old_directory, os.fsencode(old), new_directory, os.fsencode(new), _RENAME_NOREPLACE)
-        if _renameat2(*arguments) == 0:
+        source = os.fsencode(old)
+        target = source if new is old else os.fsencode(new)
+        if _renameat2(old_directory, source, new_directory, target, _RENAME_NOREPLACE) == 0:
             return
         code = ctypes.get_errno()
         if code not in (errno.ENOSYS, errno.EINVAL):

@@ -125,9 +125,11 @@ def swap_archives(rig: Rig) -> None:
     shutil.copyfile(rig.archive / rig.path(1), archive)
     os.utime(archive, ns=(mtime_ns, mtime_ns))
     size = archive.stat().st_size
+    path = os.fsencode(rig.path())
+    sql(rig, "UPDATE recording SET archive_size = ? WHERE path = ?", size, path)
     sql(
-        rig, "UPDATE recording SET archive_size = ?, receipt = json_set(receipt, '$.archive.size', ?) WHERE path = ?",
-        size, size, os.fsencode(rig.path()),
+        rig, "UPDATE receipt SET body = json_set(body, '$.archive.size', ?)"
+        " WHERE recording = (SELECT id FROM recording WHERE path = ?)", size, path,
     )  # fmt: skip
 
 

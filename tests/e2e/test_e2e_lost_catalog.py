@@ -114,7 +114,7 @@ WAYS: dict[str, Callable[[Rig], None]] = {
     "without-its-mark": statement("PRAGMA application_id = 7"),
     "unknown-state": statement("UPDATE recording SET state = 'dome' WHERE id = 1"),
     "unknown-state-in-the-history": statement("UPDATE history SET state = 'actove' WHERE id = 1"),
-    "receipt-that-is-none": statement("UPDATE recording SET receipt = '{}' WHERE receipt IS NOT NULL"),
+    "receipt-that-is-none": statement("UPDATE receipt SET body = '{}'"),
     "date-that-is-none": statement("UPDATE recording SET taken_at = '2026-13-01T00:00:00'"),
     "header-that-forbids-writing": flipped(18, 1),
     "column-of-another-name": schema_change("camera BLOB NOT NULL, taken_at", "cbmera BLOB NOT NULL, taken_at"),

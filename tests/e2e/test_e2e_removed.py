@@ -74,7 +74,7 @@ def remove(rig: Rig, upload: Upload) -> Recording:
     for snapshot in beside:
         (rig.archive / snapshot).unlink()
     with catalog_of(rig) as catalog:
-        catalog.removed([(row.id, OLD, None)], JOB, 1e9, [(snapshot, None) for snapshot in beside])
+        catalog.removed([(row.id, None)], JOB, 1e9, [(snapshot, None) for snapshot in beside])
     return rig.row(upload)
 
 

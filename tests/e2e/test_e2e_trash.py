@@ -253,7 +253,7 @@ def test_archive_that_was_removed_is_the_archive_again(archived: Archived, capsy
         assert row.receipt is not None
         origin = Place(Tree.ARCHIVE, first.path)
         one = Trashed(place, row.receipt.archive, row.name.camera, origin, "older than 90 days", now, row.id)
-        catalog.removed([(row.id, "older than 90 days", one)], "j1", now)
+        catalog.removed([(row.id, one)], "j1", now)
     assert rig.row(first).state is State.REMOVED
 
     assert ask(rig, "restore", str(place)) == 0

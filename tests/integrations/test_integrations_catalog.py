@@ -95,7 +95,7 @@ def gone(catalog: Catalog) -> Recording:
 def removed(catalog: Catalog) -> Recording:
     row = done(catalog)
     catalog.claim_removal([(row.id, "older than 90 days")], "r1")
-    catalog.removed([(row.id, "older than 90 days", None)], "r1", NOW + 5)
+    catalog.removed([(row.id, None)], "r1", NOW + 5)
     return catalog.reload(row)
 
 
@@ -235,6 +235,16 @@ def test_open_of_an_older_catalog_knows_what_encoded_its_archives(
         connection.execute("UPDATE recording SET receipt = ?", (text,))
     with Catalog(path) as catalog:
         assert catalog.encoded() == expected
+
+
+def test_open_of_an_older_catalog_knows_its_receipts(path: Path) -> None:
+    of_the_first_schema(path)
+    made = receipt(rung="software")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE recording SET receipt = ?", (receipt_text(made),))
+    with Catalog(path) as catalog:
+        catalog.examine()
+        assert [row.receipt for row in catalog.recordings()] == [made]
 
 
 PROBLEM = Problem(ProblemKind.QUIET, "T\udcfcr", "T\udcfcr is quiet", "Look at it")

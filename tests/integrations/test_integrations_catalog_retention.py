@@ -79,7 +79,7 @@ def done(
 
 def removed(catalog: Catalog, row: Recording, one: Trashed | None = None) -> Recording:
     assert catalog.claim_removal([(row.id, OLD)], "r1") == {row.id}
-    catalog.removed([(row.id, OLD, one)], "r1", NOW + 5)
+    catalog.removed([(row.id, one)], "r1", NOW + 5)
     return catalog.reload(row)
 
 
@@ -215,7 +215,7 @@ def test_archives_in_names_who_still_needs_an_archive_that_two_have(catalog: Cat
 
 def test_archives_in_reads_no_receipt_and_goes_by_an_index(catalog: Catalog) -> None:
     done(catalog)
-    catalog._connection.execute("UPDATE recording SET receipt = 'no JSON'")
+    catalog._connection.execute("UPDATE receipt SET body = 'no JSON'")
     asked: list[str] = []
     catalog._connection.set_trace_callback(asked.append)
     assert len(catalog.archives_in(DAY)) == 1
@@ -269,7 +269,7 @@ def test_all_that_are_done_with_one_archive_are_claimed_and_removed_together(cat
 
     assert catalog.claim_removal([(rows[1].id, OLD)], "r1") == {rows[1].id}
     assert catalog.claim_removal([(rows[0].id, "another reason")], "r2") == set()
-    catalog.removed([(rows[1].id, OLD, None)], "r1", NOW + 5)
+    catalog.removed([(rows[1].id, None)], "r1", NOW + 5)
 
     assert [(catalog.reload(row).state, told(catalog, row)[-1]) for row in rows] == [
         (State.REMOVED, (State.REMOVED, OLD))
@@ -281,7 +281,7 @@ def test_removed_moves_only_what_its_job_had_claimed(catalog: Catalog) -> None:
     row, taken_back = done(catalog), done(catalog, DAY / "b.mp4", other(1))
     catalog.claim_removal([(row.id, OLD)], "r1")
     before = [catalog.reload(one) for one in (row, taken_back)]
-    catalog.removed([(row.id, OLD, None), (taken_back.id, OLD, None)], "r2", NOW + 5)
+    catalog.removed([(row.id, None), (taken_back.id, None)], "r2", NOW + 5)
 
     assert [catalog.reload(one) for one in (row, taken_back)] == before
 
@@ -561,7 +561,7 @@ def test_a_snapshot_of_an_archive_goes_to_the_trash_and_back(catalog: Catalog) -
     stood = catalog.reload(row)
     lies = Trashed(PurePosixPath(RETIRED) / place.path, snapshot_of().fingerprint, CAMERA, place, OLD, NOW, row.id)
     catalog.claim_removal([(row.id, OLD)], "r1")
-    catalog.removed([(row.id, OLD, archive_in_trash(row))], "r1", NOW + 5, [(place.path, lies)])
+    catalog.removed([(row.id, archive_in_trash(row))], "r1", NOW + 5, [(place.path, lies)])
     assert catalog.reload(row).snapshots[0].disposed_to == Place(Tree.TRASH, lies.path)
     assert catalog.archives_in(DAY) == {}
 
@@ -801,9 +801,9 @@ def test_a_row_of_the_trash_that_makes_no_sense_is_damage(catalog: Catalog) -> N
 
 def test_receipts_are_not_read_where_they_are_not_asked_for(catalog: Catalog) -> None:
     row = done(catalog)
-    assert receipt_text(receipt()) == catalog._connection.execute("SELECT receipt FROM recording").fetchone()[0]
-    catalog._connection.execute("UPDATE recording SET receipt = '{'")
+    assert receipt_text(receipt()) == catalog._connection.execute("SELECT body FROM receipt").fetchone()[0]
+    catalog._connection.execute("UPDATE receipt SET body = '{'")
 
     assert catalog.claim_removal([(row.id, OLD)], "r1") == {row.id}
-    catalog.removed([(row.id, OLD, None)], "r1", NOW)
+    catalog.removed([(row.id, None)], "r1", NOW)
     assert catalog.forget(NOW + 1, 5) == 1

@@ -20,7 +20,7 @@ import pytest
 from archiverd.errors import Interrupted, ResourceError
 from archiverd.policy.model import Fingerprint, Tree
 from archiverd.policy.stop import NeverStop, StopToken
-from archiverd.storage.clearing import Cleared, ClearingFailed
+from archiverd.storage.clearing import PROTECTED, Cleared, ClearingFailed
 from tests import images
 from tests.images import KINDS, Kind
 from tests.integrations.test_integrations_file_manager import (
@@ -37,6 +37,7 @@ from tests.integrations.test_integrations_file_manager import (
 
 ASIDE = DAY / ".archiverd-j1.gone"
 NAMES = tuple(f"REO_front_2026070112{number:02}00.mp4" for number in range(6))
+MANY = tuple(f"REO_front_20260701{number // 60:02}{number % 60:02}00.mp4" for number in range(300))
 BEFORE_TRASHED = PurePosixPath("archived") / DAY
 
 
@@ -74,11 +75,13 @@ def content(name: str) -> bytes:
     return name.encode() * 200
 
 
-def put_all(trees: Trees, tree: Tree = Tree.ARCHIVE, directory: PurePosixPath = DAY) -> list[tuple[str, Fingerprint]]:
+def put_all(
+    trees: Trees, tree: Tree = Tree.ARCHIVE, directory: PurePosixPath = DAY, names: tuple[str, ...] = NAMES
+) -> list[tuple[str, Fingerprint]]:
     """A directory of files, and what `clear` is told of them."""
     return [
         (name, Fingerprint.of(trees.put(tree, directory / name, content(name)).stat(follow_symlinks=False)))
-        for name in NAMES
+        for name in names
     ]
 
 
@@ -645,15 +648,51 @@ def test_a_batch_that_is_killed_loses_nothing_and_is_put_back(
     stand = [path.name for path in day.iterdir() if path != aside]
     set_aside = os.listdir(aside) if aside.exists() else []
     trashed = [PurePosixPath(path).name for path in plain.names(Tree.TRASH)]
-    assert len(set_aside) <= 1
     assert len({*stand, *set_aside, *trashed}) == len([*stand, *set_aside, *trashed])
     if where == "trash":
+        assert len(set_aside) <= 1
         assert {*stand, *set_aside, *trashed} == set(NAMES)
     else:
         assert sorted([*stand, *set_aside]) == list(NAMES[len(NAMES) - len([*stand, *set_aside]) :])
     back = plain.files.put_back_all(Tree.ARCHIVE, ASIDE)
-    assert (back, aside.exists()) == ([DAY / name for name in set_aside], False)
+    assert (sorted(back), aside.exists()) == ([DAY / name for name in sorted(set_aside)], False)
     assert standing(plain) == all_of(tuple(sorted([*stand, *set_aside])))
+
+
+def test_a_large_batch_removes_what_is_wanted_and_nothing_else(plain: Trees) -> None:
+    """Of which the most is unlinked by threads."""
+    wanted = put_all(plain, names=MANY)
+    blocks = {name: plain.at(Tree.ARCHIVE, DAY / name).stat().st_blocks * 512 for name in MANY}
+    stays = MANY[100]
+    plain.at(Tree.ARCHIVE, DAY / stays).with_suffix(".keep").touch()
+    cleared = clear(plain, wanted)
+    assert dict(cleared.gone) == {name: size for name, size in blocks.items() if name != stays}
+    assert cleared.refused == {stays: PROTECTED}
+    assert standing(plain) == all_of((stays,)) | {str(DAY / stays.replace(".mp4", ".keep")): b""}
+
+
+# Of whichever thread comes to that many: three do.
+@pytest.mark.parametrize("when", [1, 30, 70])
+def test_a_fault_of_the_machine_within_a_large_batch_puts_back_what_stands_aside(
+    plain: Trees, tmp_path: Path, when: int
+) -> None:
+    put_all(plain, names=MANY)
+    ended = clear_in_a_child(plain, tmp_path, "delete", "-f", "-e", f"inject=unlinkat:error=EIO:when={when}")
+    assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
+    left = {path.name for path in plain.at(Tree.ARCHIVE, DAY).glob("*.mp4")}
+    assert ended.stdout.startswith(f"failed {len(MANY) - len(left)} 0 "), ended.stderr
+    assert len(left) > (len(MANY) - 3 * when) // 2
+
+
+@pytest.mark.parametrize("when", [1, 30, 70])
+def test_a_large_batch_that_is_killed_is_put_back(plain: Trees, tmp_path: Path, when: int) -> None:
+    put_all(plain, names=MANY)
+    ended = clear_in_a_child(plain, tmp_path, "delete", "-f", "-e", f"inject=unlinkat:signal=KILL:when={when}")
+    assert ended.returncode == -signal.SIGKILL, ended
+    left = {path.name for path in plain.at(Tree.ARCHIVE, DAY).rglob("*.mp4")}
+    assert len(MANY) - len(left) < 3 * when
+    plain.files.put_back_all(Tree.ARCHIVE, ASIDE)
+    assert standing(plain) == all_of(tuple(sorted(left)))
 
 
 def test_a_batch_brings_its_directories_to_the_disk_once(plain: Trees, tmp_path: Path) -> None:
