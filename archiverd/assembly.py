@@ -168,5 +168,5 @@ class Assembly:
         config = self.config
         return Limits(
             stall_s=config.stall_timeout, wall_s=config.job_timeout, stop_s=config.stop_timeout,
-            memory_bytes=config.max_memory, nice=config.nice, idle_io=config.idle_io,
+            memory_bytes=config.max_memory, nice=config.nice, idle_io=config.idle_io, confined=config.confine,
         )  # fmt: skip

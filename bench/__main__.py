@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import cleanup, idle, latency, overhead, quality, quality_guide
+from bench import cleanup, confinement, idle, latency, overhead, quality, quality_guide
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -15,12 +15,13 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup|confinement")
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
+    _add_confinement(kinds.add_parser("confinement", help="one clip with ffmpeg confined, and not"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -68,6 +69,13 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recordings", type=_positive, default=1_000_000, help="in the catalog (%(default)s)")
     parser.add_argument("--removed", type=_positive, default=10_000, help="in each round (%(default)s)")
     parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
+    _add_places(parser)
+
+
+def _add_confinement(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_confinement)
+    parser.add_argument("--rounds", type=_positive, default=7, help="of both (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=5, help="length of the clip (%(default)s)")
     _add_places(parser)
 
 
@@ -125,6 +133,14 @@ def _cleanup(given: argparse.Namespace) -> int:
     result = cleanup.run(given.recordings, given.removed, given.rounds, given.work)
     kept = cleanup.keep(result, given.results)
     print(cleanup.table(result))
+    print(f"kept as {kept}")
+    return 0
+
+
+def _confinement(given: argparse.Namespace) -> int:
+    result = confinement.run(given.rounds, given.seconds, given.work)
+    kept = confinement.keep(result, given.results)
+    print(confinement.table(result))
     print(f"kept as {kept}")
     return 0
 

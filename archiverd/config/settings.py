@@ -157,6 +157,7 @@ class Config(BaseModel, frozen=True, extra="forbid"):
     max_memory: Memory = ByteSize(8 * 2**30)  # bytes, of a software ffmpeg
     nice: Annotated[Integer, between(0, 19)] = 10
     idle_io: Flag = True
+    confine: Flag = True  # ffmpeg sees the files it is given, what its libraries need, and no network
 
     file_mode: FileMode = 0o640
     dir_mode: DirMode = 0o750

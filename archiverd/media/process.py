@@ -6,8 +6,8 @@ Whatever happens, the group is gone when `run` returns or raises. (A grandchild 
 of reach.)
 
 The death of archiverd itself is covered by `setpriv --pdeathsig KILL`. That signal is sent when the *thread* that
-started the program ends, not only the process: the thread that calls `run` must outlive the program. It does,
-because `run` does not return before. Source: prctl(2), PR_SET_PDEATHSIG.
+started the program ends, not only the process: that thread must outlive the program. It does, for `run` does not
+return before, and a thread that is confined to start a program ends with it. Source: prctl(2), PR_SET_PDEATHSIG.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePath
@@ -31,10 +32,13 @@ from types import TracebackType
 from typing import IO, Final, Self, assert_never
 
 from archiverd.errors import ResourceError, StartupError, StuckError
+from archiverd.media.confinement import Sight, confine, landlock_version
 from archiverd.media.process_output import BothEnds, LineCutter
 from archiverd.policy.stop import StopToken
 
 log = logging.getLogger(__name__)
+
+_unconfined: set[str] = set()  # programs that do not start confined
 
 OnLine = Callable[[str], bool | None]
 
@@ -62,6 +66,8 @@ class Limits:
     file_bytes: int | None = None  # of any one file it writes
     nice: int = 0
     idle_io: bool = False
+    confined: bool = False  # it sees the files it is given, what its libraries need, and no network
+    devices: tuple[str, ...] = ()  # that one which is confined sees too
 
 
 NO_LIMITS: Final = Limits(stall_s=math.inf, wall_s=math.inf)
@@ -184,8 +190,13 @@ def find_tools(path: str) -> dict[str, str]:
 
 def see_launcher() -> None:
     """Warn of a launcher that is not whole."""
-    if "setpriv" not in find_tools(os.environ.get("PATH", os.defpath)):
+    tools = find_tools(os.environ.get("PATH", os.defpath))
+    if "setpriv" not in tools:
         log.warning("setpriv (of util-linux) is not there: an ffmpeg would outlive an archiverd that is killed")
+    if "prlimit" not in tools:
+        log.warning("prlimit (of util-linux) is not there: an ffmpeg may take any memory, and write any size")
+    if not landlock_version():
+        log.warning("the kernel has no Landlock: an ffmpeg sees every file that archiverd sees")
 
 
 def find_program(name: str, path: str) -> str:
@@ -233,21 +244,53 @@ def run(
     path = environ.get("PATH", os.defpath)
     hard_memory, hard_file = (resource.getrlimit(which)[1] for which in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE))
     limits = within(limits, hard_memory, hard_file)
-    command = (*launcher(limits, find_tools(path)), find_program(argv[0], path), *argv[1:])
+    program = find_program(argv[0], path)
+    tools = find_tools(path)
+    command = (*launcher(limits, tools), program, *argv[1:])
+    is_confined = limits.confined and _can_be_confined(program)
+    sight = Sight((program, *tools.values()), tuple(pass_fds), limits.devices) if is_confined else None
     name = PurePath(argv[0]).name
     output = _Output(on_line, max_stdout)
     began = time.monotonic()
-    with _Child(name, command, environ, pass_fds, stdin) as child:
-        cut_short = _watch(child, output, stop, limits)
-        if cut_short is None:
-            cut_short = _read_rest(child, output)
-        else:
-            _stop(child, limits.stop_s)
-    stderr = child.stderr.text()
-    if cut_short is None and never_began(child.returncode, stderr):
-        raise StartupError(f"{name} does not start: {stderr.strip()[:_QUOTE]}", advice=f"install {name} anew")
-    ending = cut_short or ending_of(child.returncode, stop_requested=stop.requested)
-    return Finished(tuple(argv), ending, child.returncode, stderr, time.monotonic() - began, limits)
+
+    def once(sight: Sight | None) -> Finished:
+        with _Child(name, command, environ, pass_fds, stdin, sight) as child:
+            cut_short = _watch(child, output, stop, limits)
+            if cut_short is None:
+                cut_short = _read_rest(child, output)
+            else:
+                _stop(child, limits.stop_s)
+        stderr = child.stderr.text()
+        if cut_short is None and never_began(child.returncode, stderr):
+            why = stderr.strip()[:_QUOTE]
+            raise StartupError(f"{name} does not start: {why}", advice=f"install {name} anew")
+        ending = cut_short or ending_of(child.returncode, stop_requested=stop.requested)
+        return Finished(tuple(argv), ending, child.returncode, stderr, time.monotonic() - began, limits)
+
+    try:
+        return once(sight)
+    except StartupError as error:
+        if sight is None:
+            raise
+        finished = once(None)
+        _leave_unconfined(program, f"does not start confined ({error.message})")
+        return finished
+
+
+def _can_be_confined(program: str) -> bool:
+    """Not a script: nobody knows what else that needs."""
+    if program in _unconfined:
+        return False
+    with suppress(OSError), open(program, "rb") as file:  # noqa: PTH123  (done for every run)
+        if file.read(2) == b"#!":
+            _leave_unconfined(program, "is a script")
+            return False
+    return True
+
+
+def _leave_unconfined(program: str, why: str) -> None:
+    _unconfined.add(program)
+    log.warning("%s %s: it runs unconfined, and sees every file that archiverd sees", program, why)
 
 
 def ending_of(returncode: int, *, stop_requested: bool) -> Ending:
@@ -360,20 +403,28 @@ class _Child:
     returncode: int  # once the `with` is over
 
     def __init__(
-        self, name: str, command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], stdin: bytes
+        self, name: str, command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], stdin: bytes,
+        sight: Sight | None,
     ) -> None:  # fmt: skip
         self._name = name
         self._command = command
         self._env = env
         self._pass_fds = pass_fds
         self._stdin = stdin
+        self._sight = sight
+        # A thread that is confined, starts the program, and lives as long: see the module on the death of archiverd.
+        self._starter = ThreadPoolExecutor(1, "starter")
         self._selector = selectors.PollSelector()  # poll: takes no descriptor of its own
         self._pidfd: int | None = None
         self.pipes_open = 0
         self.stderr = BothEnds()
 
     def __enter__(self) -> Self:
-        self._process = self._spawn()
+        try:
+            self._process = self._spawn()
+        except BaseException:
+            self._starter.shutdown()
+            raise
         try:
             for pipe in (self._process.stdout, self._process.stderr):
                 self._attach(pipe)
@@ -455,19 +506,27 @@ class _Child:
                 return self._popen(stdin)
         except OSError as error:
             raise _spawn_error(self._name, error) from error
+        except RuntimeError as error:  # no thread can be started
+            raise _short(self._name, str(error)) from error
 
     def _popen(self, stdin: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self._command,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd="/",
-            env=self._env,
-            pass_fds=self._pass_fds,
-            start_new_session=True,
-        )
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                self._command,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                cwd="/",
+                env=self._env,
+                pass_fds=self._pass_fds,
+                start_new_session=True,
+            )
+
+        if self._sight is None:
+            return start()
+        self._starter.submit(confine, self._sight).result()
+        return self._starter.submit(start).result()
 
     def _end(self) -> bool:
         """Kill what is left of the group, reap the process, close everything. False where it does not die."""
@@ -478,6 +537,7 @@ class _Child:
             return False
         finally:
             self._close()
+        self._starter.shutdown()
         return True
 
     def _close(self) -> None:
@@ -516,6 +576,10 @@ def _open_pidfd(pid: int) -> int | None:
 
 def _spawn_error(name: str, error: OSError) -> StartupError | ResourceError:
     if error.errno in _SHORT_OF:
-        advice = "raise the limits on open files, memory or processes, or end what uses them up"
-        return ResourceError(f"{name} cannot be started: {error.strerror}", advice=advice)
+        return _short(name, error.strerror or str(error))
     return StartupError(f"{name} cannot be started: {error}", advice=f"install {name} anew")
+
+
+def _short(name: str, why: str) -> ResourceError:
+    advice = "raise the limits on open files, memory or processes, or end what uses them up"
+    return ResourceError(f"{name} cannot be started: {why}", advice=advice)

@@ -91,7 +91,7 @@ class Transcoder:
         )  # fmt: skip
         limits = replace(self._limits, file_bytes=source.size + _FILE_SLACK)
         if engine.rung.on_device:
-            limits = replace(limits, memory_bytes=None)  # a driver maps more than it uses
+            limits = replace(limits, memory_bytes=None, devices=(engine.device,))  # a driver maps more than it uses
         finished = process.run(
             command, stop=self._stop, limits=limits, pass_fds=(source.handle, target), on_line=on_line
         )  # fmt: skip

@@ -121,18 +121,19 @@ class _Aside:
         yield from last
 
     def _unlink_all(self, stride: Sequence[tuple[str, os.stat_result]]) -> list[_Unlinked]:
-        ended: list[_Unlinked] = []
-        for name, status in stride:
-            why = self.fault
-            if why is None:
-                try:
-                    os.unlink(name, dir_fd=self.handle)
-                except OSError as error:
-                    why = error
-                    if environment_fault(error, name) is not None:
-                        self.fault = error
-            ended.append((name, status, why))
-        return ended
+        return [(name, status, self._unlink(name)) for name, status in stride]
+
+    def _unlink(self, name: str) -> OSError | None:
+        """Unlink one; why it could not be."""
+        if self.fault is not None:
+            return self.fault
+        try:
+            os.unlink(name, dir_fd=self.handle)
+        except OSError as error:
+            if environment_fault(error, name) is not None:
+                self.fault = error
+            return error
+        return None
 
 
 class Batch:
