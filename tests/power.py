@@ -18,13 +18,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from tests.images import Kind, format_image, mount_image, unmount
+from tests.images import KINDS, Kind, format_image, mount_image, unmount
 from tests.program import CHECKOUT
 from tests.recorder import ENTRY, FLUSH
 from tests.screen import until
 
 EVERY_POINT = bool(os.environ.get("ARCHIVERD_EVERY_POINT"))
 SEED = int(os.environ.get("ARCHIVERD_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
+# What can be recorded here: where images can be mounted, and the kernel has FUSE.
+DURABLE = tuple(kind for kind in KINDS if kind is not Kind.TMPFS) if os.access("/dev/fuse", os.W_OK) else ()
+
 _SECTOR = 4096  # bytes that a disk writes whole
 
 
@@ -76,6 +79,7 @@ class Disks:
         self._record = base / "record"
         self._entries: list[_Entry] = []
         self._begin = 0
+        self.end = 0  # the place in the record to which power cuts are looked at
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -95,6 +99,7 @@ class Disks:
                 stack.callback(unmount, place)
             yield
         self._entries = list(self._read())
+        self.end = self.end or len(self._entries)
 
     def begin(self) -> None:
         """From now on the power may fail. All that was written before is flushed."""
@@ -105,30 +110,34 @@ class Disks:
         for number in range(len(self.places)):
             _copy(self._image(number), self._first / str(number))
 
+    def told(self) -> None:
+        """What was begun is told as done: the last moment to look at. What unmounting writes comes after it."""
+        self.end = self.now()
+
     def now(self) -> int:
         """A place in the record: what was written by now, and what was flushed, is before it."""
         return sum(1 for _ in self._read())
 
-    @property
-    def end(self) -> int:
-        """The place in the record after all that was written."""
-        return len(self._entries)
-
     def cuts(self, every: int = 1) -> list[Cut]:
         """The moments right before a cache is flushed, and the end: each with all, nothing and some of it kept.
 
-        What is the same as the one before is left out; and so are, by chance, of `every` so many all but one, unless
-        ARCHIVERD_EVERY_POINT is set. The seed of the chance is printed, and can be given as ARCHIVERD_TEST_SEED.
+        What is the same as one before is left out; and so are, by chance, of `every` so many all but one, and those at
+        the end, unless ARCHIVERD_EVERY_POINT is set. The seed of the chance is printed, and can be given as
+        ARCHIVERD_TEST_SEED.
         """
         found, seen = [], set()
-        for at in [*(at for at, entry in enumerate(self._entries) if not entry.size), self.end]:
+        for at in [*(at for at, entry in enumerate(self._entries[: self.end]) if not entry.size), self.end]:
             for kept in Kept:
                 cut = Cut(at, kept, SEED + at)
                 state = tuple(self._written(cut))
-                if state not in seen:
+                if state not in seen or (at == self.end and kept is Kept.NOTHING):
                     seen.add(state)
                     found.append(cut)
-        chosen = found if EVERY_POINT else found[SEED % every :: every]
+        chosen = found
+        if not EVERY_POINT:
+            last = [cut for cut in found if cut.at == self.end]
+            before = found[: -len(last)]
+            chosen = before[SEED % min(every, len(before)) :: every] + last
         disks = "+".join(kind for kind, _ in self.places)
         print(f"ARCHIVERD_TEST_SEED={SEED}: {len(chosen)} of {len(found)} power cuts, on {disks}")
         return chosen

@@ -11,20 +11,22 @@ import pytest
 from archiverd.cli import run_command_line
 from archiverd.policy.model import State, Tree
 from tests.e2e.invariants import (
+    archives_by_name,
     assert_all_archived,
+    assert_archives_sound,
     assert_final_names_are_whole,
     assert_no_traces,
     assert_nothing_lost,
     assert_snapshots_archived,
     contents,
+    picture_of,
 )
 from tests.e2e.rig import Rig
 from tests.e2e.test_e2e_killed_cleanup import Killed
-from tests.images import KINDS, Kind
-from tests.power import EVERY_POINT, Cut, Disks, disks
+from tests.images import Kind
+from tests.power import DURABLE, EVERY_POINT, Cut, Disks, disks
 from tests.program import ARCHIVERD, unmeasured
 
-DURABLE = tuple(kind for kind in KINDS if kind is not Kind.TMPFS)
 # One disk for all; a disk for the sources, one for the archives, one for the trash.
 LAYOUTS: list[tuple[Kind, ...]] = [(kind,) for kind in DURABLE]
 LAYOUTS += [(*DURABLE[first:], *DURABLE[:first]) for first in range(len(DURABLE))]
@@ -37,8 +39,10 @@ def on_disks(*ways: str) -> list[tuple[str, tuple[Kind, ...]]]:
 
 
 # Where archives go that the rules remove, and on which disks that is: one for all trees, and one for the trash.
-CLEANUPS = [(where, (kind,)) for where in ("nowhere", "the same disk") for kind in DURABLE]
-CLEANUPS += [("another disk", (kind, other)) for kind, other in zip(DURABLE, DURABLE[1:] + DURABLE[:1], strict=True)]
+CLEANUPS: list[tuple[str, tuple[Kind, ...]]] = [
+    (where, (kind,)) for where in ("nowhere", "the same disk") for kind in DURABLE
+]
+CLEANUPS += [("another disk", (kind, other)) for kind, other in zip(DURABLE, (*DURABLE[1:], *DURABLE[:1]), strict=True)]
 if not EVERY_POINT:
     CLEANUPS = CLEANUPS[::4]  # each way once, on another kind each
 
@@ -66,17 +70,30 @@ def put_back(bystanders: dict[Path, bytes]) -> None:
 
 
 def assert_after_each_cut(its: Disks, every: int, holds: Callable[[Cut], None]) -> None:
-    """Look at what is left after each power cut, or each of `every` so many."""
-    cuts = its.cuts(every)
-    failures = []
-    for cut in cuts:
+    """Look at what is left after each power cut, or each of `every` so many.
+
+    Where a file system shows the very files it showed after another cut before the end, what follows is known.
+    """
+    failures, seen = [], set()
+    for cut in its.cuts(every):
         with its.after(cut):
+            picture = picture_of_all(its)
+            if picture in seen and cut.at < its.end:
+                continue
+            seen.add(picture)
             try:
                 holds(cut)
             except (AssertionError, OSError, ValueError) as error:
                 failures.append(f"{cut}: {error}")
-    assert cuts
-    assert not failures, f"{len(failures)} of {len(cuts)} power cuts:\n" + "\n".join(failures)
+    print(f"{len(seen)} of them with other files than before")
+    assert seen
+    assert not failures, f"{len(failures)} power cuts:\n" + "\n".join(failures)
+
+
+def picture_of_all(its: Disks) -> frozenset[tuple[Path, str, str]]:
+    """All that stands on the disks, but for the log."""
+    found = {(place, path, what) for _, place in its.places for path, what in picture_of(place).items()}
+    return frozenset((place, path, what) for place, path, what in found if path != "archiver.log")
 
 
 def assert_sound(rig: Rig) -> None:
@@ -99,6 +116,7 @@ def test_power_cut_while_a_clip_is_archived_loses_nothing(rig: Rig, way: str, ki
             clip = rig.upload("b", rig.path(7, "back"), snapshots=1)
             its.begin()
             assert rig.run(*options) == 0
+            its.told()
 
         def holds(cut: Cut) -> None:
             assert_final_names_are_whole(rig)
@@ -126,6 +144,7 @@ def test_power_cut_while_archives_are_cleaned_up_leaves_each_or_its_removal(
             cleanup = Killed(tmp_path, trash, each_day=2)
             its.begin()
             assert cleanup.clean_up(*options) == 0
+            its.told()
 
         def holds(cut: Cut) -> None:
             cleanup.start()
@@ -154,6 +173,7 @@ def test_power_cut_while_a_clip_is_restored_leaves_it_in_the_trash_or_protected(
             restoring = (*ARCHIVERD, "trash", way, "--directory", rig.camera, "--config", rig.config_file, clip.path)
             its.begin()
             subprocess.run(restoring, check=True, capture_output=True, env=unmeasured(), timeout=120)
+            its.told()
 
         def holds(cut: Cut) -> None:
             stands, lies = (clip.sha256 in contents(rig, root) for root in (rig.camera, rig.trash))
@@ -170,3 +190,34 @@ def test_power_cut_while_a_clip_is_restored_leaves_it_in_the_trash_or_protected(
                 assert clip.sha256 in contents(rig, rig.camera)
 
         assert_after_each_cut(its, 13, holds)
+
+
+@pytest.mark.parametrize(("way", "kinds"), on_disks("unsynced")[:: 1 if EVERY_POINT else 2], ids=told)
+def test_power_cut_after_an_upload_that_nobody_synced_loses_none_that_was_told_as_archived(
+    rig: Rig, way: str, kinds: tuple[Kind, ...]
+) -> None:
+    """The disk may not have its source yet; once it is archived, both its archive and what lies in the trash are."""
+    bystanders = {path: path.read_bytes() for path in rig.bystanders}
+    with disks(*places_of(rig, kinds)) as its:
+        with its.recording():
+            put_back(bystanders)
+            rig.upload("a")
+            assert rig.run_to_the_end() == 0
+            its.begin()
+            clip = rig.upload(way, rig.path(7, "back"), snapshots=1)
+            assert rig.run() == 0
+            its.told()
+
+        def holds(cut: Cut) -> None:
+            assert_final_names_are_whole(rig)
+            before = clip.sha256 in archives_by_name(rig)
+            assert rig.run_to_the_end() in (0, 1)
+            archives = assert_archives_sound(rig)
+            assert clip.sha256 in archives or not before
+            if cut.at == its.end:
+                assert clip.sha256 in archives
+                assert clip.sha256 in contents(rig, rig.trash)
+            assert_no_traces(rig)
+            assert_sound(rig)
+
+        assert_after_each_cut(its, 17, holds)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from archiverd.policy.model import Fingerprint, Place, Tree
+from archiverd.policy.stop import NeverStop
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.catalog_file import usable_catalog
 from archiverd.storage.catalog_schema import FILE_NAME
-from tests.images import KINDS, Kind
-from tests.power import Cut, Disks, Kept, disks
+from archiverd.storage.file_manager import FileManager, Modes
+from tests.images import Kind
+from tests.power import DURABLE, Cut, Disks, Kept, disks
 from tests.recordings import NOW, found
 
-DURABLE = tuple(kind for kind in KINDS if kind is not Kind.TMPFS)
 COMMITS = 12
 
 
@@ -93,6 +97,87 @@ def test_what_a_disk_was_not_told_to_flush_is_kept_or_lost_or_kept_in_parts(tmp_
         some = left(unflushed, Kept.SOME)
         assert some is not None
         assert set(some) == set(old + new)
+
+
+# -- what the FileManager does durably -------------------------------------------------------------------------
+
+CLIP, OTHER = PurePosixPath("2026/06/30/REO_front_20260630081500.mp4"), PurePosixPath("2026/07/01/other.mp4")
+DATA = bytes(range(256)) * 400
+JOB = "0123456789ab"
+Left = dict[tuple[Tree, PurePosixPath], bytes | None]  # what is to stand where; None for nothing
+
+
+def publish(files: FileManager) -> Left:
+    part = files.part_path(OTHER.parent, JOB)
+    with files.new_part(Tree.ARCHIVE, part) as handle:
+        os.write(handle, DATA)
+        files.finish_part(handle, 10**18)
+    files.publish(Tree.ARCHIVE, part, OTHER)
+    return {(Tree.ARCHIVE, OTHER): DATA, (Tree.ARCHIVE, part): None}
+
+
+def trash(files: FileManager) -> Left:
+    """An upload of just now, that nobody synced."""
+    upload = CLIP.with_stem("upload")
+    (files.roots[Tree.SOURCE] / upload).write_bytes(DATA)
+    aside = files.set_aside(Tree.SOURCE, upload, JOB)
+    files.trash(Tree.SOURCE, aside, upload, JOB, NeverStop())
+    return {(Tree.TRASH, upload): DATA, (Tree.SOURCE, upload): None, (Tree.SOURCE, aside): None}
+
+
+def delete(files: FileManager) -> Left:
+    files.delete(Tree.SOURCE, CLIP)
+    return {(Tree.SOURCE, CLIP): None}
+
+
+def protect(files: FileManager) -> Left:
+    files.protect(Tree.SOURCE, CLIP)
+    return {(Tree.SOURCE, CLIP): DATA, (Tree.SOURCE, CLIP.with_suffix(".keep")): b""}
+
+
+def unprotect(files: FileManager) -> Left:
+    files.unprotect(Tree.TRASH, CLIP)
+    return {(Tree.TRASH, CLIP): DATA, (Tree.TRASH, CLIP.with_suffix(".keep")): None}
+
+
+def bring_back(files: FileManager) -> Left:
+    files.bring_back(CLIP, Place(Tree.SOURCE, OTHER), JOB, NeverStop(), protected=True)
+    return {(Tree.SOURCE, OTHER): DATA, (Tree.SOURCE, OTHER.with_suffix(".keep")): b"", (Tree.TRASH, CLIP): None}
+
+
+def clear(files: FileManager, *, to_trash: bool = False) -> Left:
+    mark = Fingerprint.of((files.roots[Tree.ARCHIVE] / CLIP).stat())
+    cleared = files.clear(Tree.ARCHIVE, CLIP.parent, [(CLIP.name, mark)], JOB, to_trash=to_trash, go_on=lambda: True)
+    assert list(cleared.gone) == [CLIP.name]
+    return {(Tree.ARCHIVE, CLIP): None, (Tree.TRASH, "archived" / CLIP): DATA if to_trash else None}
+
+
+DURABLY: dict[str, Callable[[FileManager], Left]] = {
+    "publish": publish, "trash": trash, "delete": delete, "protect": protect, "unprotect": unprotect,
+    "bring back": bring_back, "clear": clear, "clear to the trash": partial(clear, to_trash=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DURABLE)
+@pytest.mark.parametrize(("do", "apart"), [(do, apart) for do in DURABLY for apart in (False, True)])
+def test_change_that_is_to_be_durable_survives_a_power_cut_right_after_it(
+    tmp_path: Path, kind: Kind, do: str, apart: bool
+) -> None:
+    """On one disk, and where the trash is on another."""
+    disk, other = tmp_path / "disk", tmp_path / ("other" if apart else "disk")
+    roots = {Tree.SOURCE: disk / "source", Tree.ARCHIVE: disk / "archive", Tree.TRASH: other / "trash"}
+    with disks(*((kind, place) for place in dict.fromkeys((disk, other)))) as its:
+        with its.recording():
+            for root in roots.values():
+                (root / CLIP.parent).mkdir(parents=True)
+                (root / CLIP).write_bytes(DATA)
+            (roots[Tree.TRASH] / CLIP.with_suffix(".keep")).touch()
+            its.begin()
+            left = DURABLY[do](FileManager(roots, "c1", Modes()))
+            its.told()
+        for kept in Kept:
+            with its.after(Cut(its.end, kept)):
+                assert {(tree, path): content(roots[tree] / path) for tree, path in left} == left
 
 
 # -- the catalog -----------------------------------------------------------------------------------------------
