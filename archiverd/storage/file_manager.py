@@ -493,7 +493,11 @@ class FileManager:
         for candidate in candidates(to.path):
             place = Place(to.tree, candidate)
             if self.status(to.tree, candidate) is not None:
-                continue
+                if self._names_of_one_file(Place(Tree.TRASH, path), place) < 2:
+                    continue
+                # It was brought back, and a power cut left it both names: on btrfs a rename is two changes.
+                self._take_second_name(path, place, protected=protected)
+                return candidate
             above = candidate.parts[:-1]
             keep = self._in_directories(to.tree, above, partial(self._keep_ahead, place)) if protected else None
             with self._dropped_if_in_vain(keep, place), suppress(FileExistsError):
@@ -504,6 +508,13 @@ class FileManager:
             if keep is not None:
                 self._unlink(to.tree, keep)
         raise _no_name_free(to)
+
+    def _take_second_name(self, path: PurePosixPath, place: Place, *, protected: bool) -> None:
+        """Take the name away that a file has in the trash, and leave it the other."""
+        if protected:
+            self._keep_ahead(place)
+        self.sync_up(place.tree, place.path)
+        self._unlink(Tree.TRASH, path)
 
     def _keep_ahead(self, place: Place) -> PurePosixPath | None:
         """Put a `.keep` where a clip is to stand, durably; its path, or None where one stands already."""

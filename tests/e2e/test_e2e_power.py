@@ -180,14 +180,17 @@ def test_power_cut_while_a_clip_is_restored_leaves_it_in_the_trash_or_protected(
             keep = (rig.camera / clip.path).with_suffix(".keep")
             assert keep.exists() or not stands
             assert stands or (lies and cut.at < its.end)
-            assert not (stands and lies) or len(kinds) > 1
+            apart = len(kinds) > 1
+            # Of a rename of which the new directory is synced and the old not yet, btrfs shows both names.
+            assert not (stands and lies) or apart or (rig.camera / clip.path).samefile(rig.trash / clip.path)
             assert rig.run_to_the_end() == 0
             assert_nothing_lost(rig)
             assert_no_traces(rig)
             assert_sound(rig)
-            if not stands:
+            if lies:
                 assert run_command_line([*map(str, restoring[3:])]) == 0
-                assert clip.sha256 in contents(rig, rig.camera)
+                assert len(contents(rig, rig.camera)[clip.sha256]) == (2 if stands and apart else 1)
+                assert clip.sha256 not in contents(rig, rig.trash)
 
         assert_after_each_cut(its, 13, holds)
 

@@ -1521,6 +1521,17 @@ def test_file_is_brought_back_beside_what_has_taken_its_name(either: Trees) -> N
     assert either.at(Tree.SOURCE, SECOND).read_bytes() == FILM
 
 
+def test_file_that_a_power_cut_left_in_both_places_is_brought_back_once(trees: Trees) -> None:
+    """On btrfs, where the directory with the new name was synced and the one with the old name was not yet."""
+    trashed = trees.put(Tree.TRASH, CLIP)
+    trees.put(Tree.SOURCE, CLIP).unlink()
+    trees.at(Tree.SOURCE, CLIP).hardlink_to(trashed)
+    assert bring_back(trees.files) == CLIP
+    assert trees.names(Tree.SOURCE) == sorted(map(str, (CLIP, KEEP)))
+    assert trees.names(Tree.TRASH) == []
+    assert trees.at(Tree.SOURCE, CLIP).read_bytes() == FILM
+
+
 @SAME_DISK_OR_NOT
 def test_keep_stands_before_the_file_it_protects(either: Trees) -> None:
     either.put(Tree.TRASH, CLIP)
