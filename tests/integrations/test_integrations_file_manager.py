@@ -467,6 +467,7 @@ def test_trash_by_rename_brings_both_places_to_the_disk(trees: Trees, tmp_path: 
     trees.put(Tree.SOURCE, ASIDE)
     source, trash = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
     assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"sync {source / ASIDE}",  # who uploaded it may not have done that
         f"rename {source / ASIDE} to {trash / CLIP}",
         *sync_up(trash),
         f"sync {source / DAY}",
@@ -477,6 +478,7 @@ def test_trash_by_copy_brings_the_copy_to_the_disk_before_the_original_goes(apar
     apart.put(Tree.SOURCE, ASIDE)
     source, trash = apart.roots[Tree.SOURCE], apart.roots[Tree.TRASH]
     assert steps_of(apart, TRASHES, tmp_path / "strace") == [
+        f"sync {source / ASIDE}",  # before it was known that it is a copy that counts
         f"sync {trash / PART}",
         f"rename {trash / PART} to {trash / CLIP}",
         *sync_up(trash),
@@ -1252,6 +1254,7 @@ def test_trash_after_a_cut_rename_brings_both_places_to_the_disk(trees: Trees, t
     cut(trees, TRASHES, tmp_path / "killed")
     source, trashed = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
     assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"sync {source / ASIDE}",
         f"sync {trashed / DAY}",  # the new name first, for the old one goes next
         f"remove {source / ASIDE}",
         *sync_up(trashed),
