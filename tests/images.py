@@ -48,18 +48,32 @@ def mounted(kind: Kind, where: Path) -> Iterator[Path]:
     image = where.with_name(f"{where.name}.{kind}")
     if kind is Kind.TMPFS:
         options = f"size={_SIZES[kind]},nr_inodes=200"  # unlimited, a full one takes a million empty files more
-        command = ["mount", "-t", "tmpfs", "-o", options, "none", str(where)]
+        _run("mount", "-t", "tmpfs", "-o", options, "none", str(where))
     else:
-        image.touch()
-        os.truncate(image, _SIZES[kind])
-        _run(*_MAKING[kind], str(image))
-        command = ["mount", "-t", kind, "-o", "loop", str(image), str(where)]
-    _run(*command)
+        format_image(kind, image)
+        mount_image(kind, image, where)
     try:
         yield where
     finally:
         _run("umount", "--lazy", str(where))
         image.unlink(missing_ok=True)
+
+
+def format_image(kind: Kind, image: Path) -> None:
+    """A fresh file system in a sparse file."""
+    image.touch()
+    os.truncate(image, _SIZES[kind])
+    _run(*_MAKING[kind], str(image))
+
+
+def mount_image(kind: Kind, image: Path, where: Path) -> None:
+    """Mount an image on a directory that stands, by a loop device of its own."""
+    _run("mount", "-t", kind, "-o", "loop", str(image), str(where))
+
+
+def unmount(where: Path) -> None:
+    """Unmount what nobody uses any more, with all that is to be written."""
+    _run("umount", str(where))
 
 
 @contextmanager

@@ -351,8 +351,9 @@ class FileManager:
     def move(self, old: Place, new: Place, job: str, stop: StopToken, *, own: bool = False) -> PurePosixPath:
         """Move a file between any two places, durably; its path there is returned, the first free of `~2`, `~3`, ….
 
-        By rename where that can be done. Across file systems it is copied into the part of `job`, read back, and
-        synced up to the root before the original goes; where a death left such a copy, no second one is made.
+        By rename where that can be done, of a file that is synced then. Across file systems it is copied into the part
+        of `job`, read back, and synced up to the root before the original goes; where a death left such a copy, no
+        second one is made.
         `own`: what stands there in the end is a file of archiverd's own, with the modes of archives. It is always
         a copy, so that nobody who uploaded the original keeps a hold on it.
         Raises: SourceChanged where a file was written to while it was copied; it then stays.
@@ -385,7 +386,13 @@ class FileManager:
             return self.sha256(handle, stop) == sha256
 
     def _move_by_rename(self, old: Place, new: Place) -> PurePosixPath | None:
-        """None where the two places are on different mounts."""
+        """None where the two places are on different mounts.
+
+        The file is synced first: nobody may have done that since it was uploaded, and a name of its own in the trash
+        would last longer than what it names.
+        """
+        with self.opened(old.tree, old.path) as handle:
+            sync(handle, old.path)
         try:
             path = self._in_directories(new.tree, new.path.parts[:-1], partial(self._rename_to_free, old, new))
         except OSError as error:
@@ -486,7 +493,11 @@ class FileManager:
         for candidate in candidates(to.path):
             place = Place(to.tree, candidate)
             if self.status(to.tree, candidate) is not None:
-                continue
+                if self._names_of_one_file(Place(Tree.TRASH, path), place) < 2:
+                    continue
+                # It was brought back, and a power cut left it both names: on btrfs a rename is two changes.
+                self._take_second_name(path, place, protected=protected)
+                return candidate
             above = candidate.parts[:-1]
             keep = self._in_directories(to.tree, above, partial(self._keep_ahead, place)) if protected else None
             with self._dropped_if_in_vain(keep, place), suppress(FileExistsError):
@@ -497,6 +508,13 @@ class FileManager:
             if keep is not None:
                 self._unlink(to.tree, keep)
         raise _no_name_free(to)
+
+    def _take_second_name(self, path: PurePosixPath, place: Place, *, protected: bool) -> None:
+        """Take the name away that a file has in the trash, and leave it the other."""
+        if protected:
+            self._keep_ahead(place)
+        self.sync_up(place.tree, place.path)
+        self._unlink(Tree.TRASH, path)
 
     def _keep_ahead(self, place: Place) -> PurePosixPath | None:
         """Put a `.keep` where a clip is to stand, durably; its path, or None where one stands already."""

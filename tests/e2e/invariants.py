@@ -16,6 +16,8 @@ from tests.e2e.rig import Rig, sha256_of
 _PROBE = ("ffprobe", "-v", "error", "-err_detect", "crccheck+explode", "-select_streams", "v:0", "-count_frames")
 _ENTRIES = ("-show_entries", "stream=nb_read_frames:format_tags=archiverd", "-of", "json")
 
+_KNOWN: dict[str, tuple[int, str]] = {}  # what was probed, by its content
+
 Places = dict[str, set[PurePosixPath]]  # the SHA-256 of a content -> where it stands
 
 
@@ -106,6 +108,16 @@ def assert_archives_sound(rig: Rig) -> Places:
     return found
 
 
+def assert_final_names_are_whole(rig: Rig) -> None:
+    """Whatever stands in the archive tree under a final name decodes, and names the very source that was uploaded."""
+    assert archives_by_name(rig) <= {upload.sha256 for upload in rig.uploads}
+
+
+def archives_by_name(rig: Rig) -> set[str]:
+    """What the archives that stand say of themselves: the SHA-256 of their sources. The least decoding error fails."""
+    return {_probed(path)[1] for path in rig.archive.rglob("*.mp4")}
+
+
 def assert_no_traces(rig: Rig) -> None:
     """No part, nothing set aside, no row that a job still holds, no child alive."""
     assert not traces(rig)
@@ -173,6 +185,13 @@ def _receipts(rig: Rig) -> dict[PurePosixPath, Receipt]:
 
 def _probed(path: Path) -> tuple[int, str]:
     """How many frames decode, and the source its metadata name; the least decoding error fails."""
+    sha256 = sha256_of(path)
+    if sha256 not in _KNOWN:
+        _KNOWN[sha256] = _probe(path)
+    return _KNOWN[sha256]
+
+
+def _probe(path: Path) -> tuple[int, str]:
     done = subprocess.run((*_PROBE, *_ENTRIES, f"file:{path}"), capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), f"{path}: does not decode"
     values: dict[str, Any] = json.loads(done.stdout)  # Any: what JSON holds

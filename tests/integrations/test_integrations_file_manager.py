@@ -467,6 +467,7 @@ def test_trash_by_rename_brings_both_places_to_the_disk(trees: Trees, tmp_path: 
     trees.put(Tree.SOURCE, ASIDE)
     source, trash = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
     assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"sync {source / ASIDE}",  # who uploaded it may not have done that
         f"rename {source / ASIDE} to {trash / CLIP}",
         *sync_up(trash),
         f"sync {source / DAY}",
@@ -477,6 +478,7 @@ def test_trash_by_copy_brings_the_copy_to_the_disk_before_the_original_goes(apar
     apart.put(Tree.SOURCE, ASIDE)
     source, trash = apart.roots[Tree.SOURCE], apart.roots[Tree.TRASH]
     assert steps_of(apart, TRASHES, tmp_path / "strace") == [
+        f"sync {source / ASIDE}",  # before it was known that it is a copy that counts
         f"sync {trash / PART}",
         f"rename {trash / PART} to {trash / CLIP}",
         *sync_up(trash),
@@ -1252,6 +1254,7 @@ def test_trash_after_a_cut_rename_brings_both_places_to_the_disk(trees: Trees, t
     cut(trees, TRASHES, tmp_path / "killed")
     source, trashed = trees.roots[Tree.SOURCE], trees.roots[Tree.TRASH]
     assert steps_of(trees, TRASHES, tmp_path / "strace") == [
+        f"sync {source / ASIDE}",
         f"sync {trashed / DAY}",  # the new name first, for the old one goes next
         f"remove {source / ASIDE}",
         *sync_up(trashed),
@@ -1519,6 +1522,17 @@ def test_file_is_brought_back_beside_what_has_taken_its_name(either: Trees) -> N
     assert stranger.read_bytes() == b"another"
     assert either.names(Tree.SOURCE) == sorted(map(str, (CLIP, SECOND, SECOND_KEEP)))
     assert either.at(Tree.SOURCE, SECOND).read_bytes() == FILM
+
+
+def test_file_that_a_power_cut_left_in_both_places_is_brought_back_once(trees: Trees) -> None:
+    """On btrfs, where the directory with the new name was synced and the one with the old name was not yet."""
+    trashed = trees.put(Tree.TRASH, CLIP)
+    trees.put(Tree.SOURCE, CLIP).unlink()
+    trees.at(Tree.SOURCE, CLIP).hardlink_to(trashed)
+    assert bring_back(trees.files) == CLIP
+    assert trees.names(Tree.SOURCE) == sorted(map(str, (CLIP, KEEP)))
+    assert trees.names(Tree.TRASH) == []
+    assert trees.at(Tree.SOURCE, CLIP).read_bytes() == FILM
 
 
 @SAME_DISK_OR_NOT
