@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Any, Self
 
 import archiverd
 from archiverd import cli
@@ -39,9 +39,7 @@ class Forks:
         self._process.kill()
         self._process.communicate()
 
-    def run(
-        self, tracer: Iterable[str], arguments: Iterable[str], output: Path, environment: Mapping[str, str]
-    ) -> int:
+    def run(self, tracer: Iterable[str], arguments: Iterable[str], output: Path, environment: Mapping[str, str]) -> int:
         """Run archiverd under a strace, to its end or its death; its return code, as subprocess gives it."""
         request = {"arguments": list(arguments), "output": str(output), "environment": dict(environment)}
         pid = self._ask(json.dumps(request))
@@ -72,6 +70,7 @@ def main() -> None:
         begin, may_begin = os.pipe()
         pid = os.fork()
         if pid == 0:
+            os.close(may_begin)
             _be_archiverd(json.loads(line), begin)
         print(pid, flush=True)
         assert sys.stdin.readline() == "go\n"
@@ -82,17 +81,18 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _be_archiverd(request: dict[str, str | list[str] | dict[str, str]], begin: int) -> None:
+def _be_archiverd(request: dict[str, Any], begin: int) -> None:  # Any: what json.loads returns
     """Wait until strace has this process, then be the program."""
     sys.argv = ["archiverd", *request["arguments"]]
-    os.environ.update(dict(request["environment"]))
+    os.environ.update(request["environment"])
     os.chdir("/")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    output = os.open(str(request["output"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.read(begin, 1)
-    cli.main()
+    if os.read(begin, 1):
+        cli.main()  # and there it ends
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ First the program is run to its end under `listening`, and `calls` reads what st
 `striking` meets its fault at one of these calls: a signal comes before the call is made, an error instead of it.
 `struck` says where it did.
 
-strace counts a call for each thread by itself. What becomes another program is let go of: what ffmpeg does is no call of
-ours. Files are opened, and lines are written, in numbers that differ from run to run; these calls are counted among
-those that concern one path.
+strace counts a call for each thread by itself. What becomes another program is let go of: what ffmpeg does is no call
+of ours. Files are opened, and lines are written, in numbers that differ from run to run; these calls are counted
+among those that concern one path.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _MAKING = ("O_CREAT", "O_TRUNC", "O_TMPFILE")
 _LOG = "archiver.log"  # tells people; nothing goes by it
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<name>[a-z]\w+)\((?P<rest>.*)")
 _PATHS = re.compile(r'(?P<handle>\w+)<(?P<opened>[^>]*)>|"(?P<named>(?:[^"\\]|\\.)+)"')
-_IDS = re.compile(r"(?<=\.archiverd-)[0-9a-f]{8}(?=-)|[0-9a-f]{12}(?=s?\d*\.(?:part|gone))|[0-9a-f]{16}(?=\.new)")
+_IDS = re.compile(
+    r"(?<=\.archiverd-)[0-9a-f]{8}(?=-)|[0-9a-f]{12}(?=s?\d*\.(?:part|gone))|[0-9a-f]{16}(?=\.new)|(?<=/#)\d+|(?<=/fd/)\d+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,11 @@ def _read(record: Path, places: Places) -> Iterator[tuple[Call, str]]:
             counted[thread, name, path] += 1
         if name in _COUNTED_WITHIN and looked_at and _IDS.search(looked_at[0]) is None:
             within = looked_at[0]
-        what = " -> ".join(_named(path, places) for path in concerned)
-        if not _is_durable(name, arguments) or not what.startswith("<") or what.endswith(_LOG):
+        named = [_named(path, places) for path in concerned]
+        if not _is_durable(name, arguments) or not any(path.startswith("<") for path in named):
+            continue
+        what = " -> ".join(named)
+        if what.endswith(_LOG):
             continue
         yield (
             Call(name, what, counted[thread, name, within], _named(within, places), thread, result.startswith("-1")),

@@ -10,11 +10,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -28,7 +30,7 @@ from tests.e2e.rig import START, Rig, can_mount, sha256_of
 from tests.e2e.test_e2e_killed_cleanup import Killed, trash_of
 from tests.images import Kind, mounted
 from tests.integrations.test_integrations_file_manager import file_system_besides
-from tests.program import environment, once
+from tests.program import ARCHIVERD, environment, once, unmeasured
 
 EVERY_POINT = os.environ.get("ARCHIVERD_EVERY_POINT") == "1"
 SHARES = 16 if EVERY_POINT else 2  # one way to die is shared among that many tests
@@ -38,10 +40,17 @@ _FRAMES = 5  # of the clip
 class Deed(Protocol):
     """Something archiverd does to its trees: how they stand before it, and what is to hold when it was cut short."""
 
-    places: Places
-    arguments: tuple[str, ...]
-    output: Path
-    environment: Mapping[str, str]
+    @property
+    def places(self) -> Places: ...
+
+    @property
+    def arguments(self) -> tuple[str, ...]: ...
+
+    @property
+    def output(self) -> Path: ...
+
+    @property
+    def environment(self) -> dict[str, str]: ...
 
     def renew(self) -> None:
         """Have the trees stand as they did before."""
@@ -126,11 +135,9 @@ class Restored:
 class Cleaned:
     """Old archives are removed: deleted, or moved to the trash."""
 
-    environment: Mapping[str, str] = {}
-
     def __init__(self, base: Path, where: str, trash: Path | None) -> None:
         self._base, self._where, self._trash = base / "house", where, trash
-        self.output = base / "output"
+        self.output, self.environment = base / "output", dict[str, str]()
         self.renew()
         roots = self.its.house.roots_by_tree
         self.places = {
@@ -275,16 +282,16 @@ def cleaned(base: Path, where: str) -> Iterator[Deed]:
         yield Cleaned(base, where, trash)
 
 
-DEEDS = {
+DEEDS: dict[str, Callable[[Path], AbstractContextManager[Deed]]] = {
     "recording": recorded,
     "first start": first_start,
     "recording, source deleted": deleted,
     "recording across file systems": recorded_across,
     "restoring": restored,
     "restoring across file systems": restored_across,
-    "cleanup, deleting": lambda base: cleaned(base, "nowhere"),
-    "cleanup to the trash": lambda base: cleaned(base, "the same disk"),
-    "cleanup to a trash elsewhere": lambda base: cleaned(base, "another disk"),
+    "cleanup, deleting": partial(cleaned, where="nowhere"),
+    "cleanup to the trash": partial(cleaned, where="the same disk"),
+    "cleanup to a trash elsewhere": partial(cleaned, where="another disk"),
 }
 
 
@@ -351,6 +358,19 @@ def in_memory() -> Iterator[Path]:
 def forks() -> Iterator[Forks]:
     with Forks() as process:
         yield process
+
+
+@pytest.mark.parametrize("name", ["recording", "restoring across file systems", "cleanup to the trash"])
+def test_program_makes_the_very_calls_of_the_fork_that_is_killed(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    with in_memory() as base, DEEDS[name](base) as deed:
+        deed.renew()
+        record = tmp_path / "record"
+        command = (*listening(record), *ARCHIVERD, *deed.arguments)
+        done = subprocess.run(command, env=unmeasured() | deed.environment, capture_output=True, cwd="/", timeout=120)
+        assert done.returncode == 0
+        assert calls(record, deed.places) == undisturbed(tmp_path_factory, name).calls
 
 
 @pytest.mark.timeout(3600 if EVERY_POINT else 300)
