@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import archiverd
-from archiverd import cli
+from archiverd import cli, remover
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +66,7 @@ def main() -> None:
             importlib.import_module(module.name)
     for name in ("rich.console", "rich.table", "rich.live", "rich.progress"):
         importlib.import_module(name)
+    remover._SLICE_S = 3600.0  # how often a cleanup pauses is the same on a slow machine
     while line := sys.stdin.readline():
         begin, may_begin = os.pipe()
         pid = os.fork()
