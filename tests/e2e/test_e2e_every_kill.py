@@ -374,7 +374,7 @@ def test_program_makes_the_very_calls_of_the_fork_that_is_killed(
         assert calls(record, deed.places) == undisturbed(tmp_path_factory, name).calls
 
 
-@pytest.mark.timeout(3600 if EVERY_POINT else 300)
+@pytest.mark.timeout(7200 if EVERY_POINT else 900)
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("name", DEEDS)
 def test_death_at_any_call_loses_nothing_and_is_mended_by_the_next_start(
