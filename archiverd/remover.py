@@ -103,9 +103,9 @@ class Remover:
     def apply(
         self, plan: CleanupPlan, disks: Sequence[Disk], empty: Iterable[PurePosixPath], done: Done
     ) -> Generator[None, None, None]:  # fmt: skip
-        """Carry a plan out, and clear away the directories of past days that are left empty, `empty` among them.
+        """Carry a plan out, and clear away the directories of past days that are left empty.
 
-        `done` tells how far it is.
+        Of the source tree those are in `empty`. `done` tells how far it is.
 
         What is removed for want of room is removed oldest first, and no further than the room that was counted asks.
         Raises: ResourceError where the machine fails or a root is not ours any more; Interrupted.
@@ -126,6 +126,7 @@ class Remover:
             if rest:
                 batches.appendleft(rest)
         changed |= {Place(Tree.SOURCE, where) for where in empty}
+        changed |= {Place(stock.tree, where) for stock in self._tools.stocks.values() for where in stock.bare()}
         for place in sorted(changed, key=lambda one: (one.tree, one.path)):
             self._clear_away(place)
             if self._tools.moment.is_over():

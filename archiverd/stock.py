@@ -148,6 +148,11 @@ class Stock:
         """Parts, and what was set aside."""
         return [path for shelf in self._shelves.values() for path in shelf.leftovers]
 
+    def bare(self) -> list[PurePosixPath]:
+        """Where something of ours stood and nothing does: a death came between the last file and its directory."""
+        empty = [where for where, shelf in self._shelves.items() if where.parts and shelf.is_bare]
+        return [where for where in empty if self._catalog.knows_of(where, self.tree)]
+
     def is_due(self, demand: Demand) -> bool:
         """Whether something of it is in demand."""
         return any(demand.wants(camera, oldest_at) for camera, oldest_at in self._added_up()[1].items())

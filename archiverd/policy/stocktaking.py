@@ -50,6 +50,11 @@ class Shelf:
         """Whether a directory that was changed last at that time holds what it held."""
         return self.settled and modified_ns == self.modified_ns
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing stands there that is known."""
+        return not (self.below or self.cameras or self.kept or self.beside or self.leftovers)
+
 
 def shelf_of(listing: Listing, contents: Contents, looked_at: float) -> Shelf:
     """The summary of what a directory holds."""

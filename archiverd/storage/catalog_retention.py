@@ -331,11 +331,13 @@ class CatalogRetention(CatalogConnection):
         touched |= {Place(Tree.TRASH, _directory(row["disposed_to"])) for row in rows if row["disposed_to"] is not None}
         return (rows[-1]["id"] if rows else change), touched
 
-    def knows_of(self, directory: PurePosixPath) -> bool:
-        """Whether a recording stands, or stood, directly in a directory of the source tree."""
-        where, values = _directly_in("path", directory)
+    def knows_of(self, directory: PurePosixPath, tree: Tree = Tree.SOURCE) -> bool:
+        """Whether something of ours stands, or stood, in a directory of a tree, or below it; never of its root."""
+        table, column = _PATHS[tree]
+        above = os.fsencode(directory) + b"/"
+        query = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} >= ? AND {column} < ?)"  # noqa: S608  (as above)
         with self._faults():
-            row = self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM recording WHERE {where})", values).fetchone()  # noqa: S608  (as above)
+            row = self._connection.execute(query, (above, above[:-1] + b"0")).fetchone()
         return bool(row[0])
 
     # -- the source tree ----------------------------------------------------------------------------------
@@ -479,6 +481,9 @@ def _length(directory: PurePosixPath) -> int:
 
 def _directory(path: bytes) -> PurePosixPath:
     return PurePosixPath(os.fsdecode(path)).parent
+
+
+_PATHS = {Tree.SOURCE: ("recording", "path"), Tree.ARCHIVE: ("recording", "archive"), Tree.TRASH: ("trash", "path")}
 
 
 def _directly_in(column: str, directory: PurePosixPath) -> tuple[str, tuple[object, ...]]:

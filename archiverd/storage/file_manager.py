@@ -487,17 +487,16 @@ class FileManager:
         """Move a file out of the trash to its place, or the first free of `~2`, `~3`, …; its path there is returned.
 
         `protected`: a `.keep` stands beside that name before the file does, so that nobody lets go of it meanwhile.
-        Needs no lock. Across file systems it is copied and read back before it leaves the trash.
+        Needs no lock. Across file systems it is copied and read back before it leaves the trash. Where the very file
+        stands there already it only leaves the trash: a death came between the two.
         Raises: OSError, ResourceError, SourceChanged; the file is then in the trash as before.
         """
         for candidate in candidates(to.path):
             place = Place(to.tree, candidate)
             if self.status(to.tree, candidate) is not None:
-                if self._names_of_one_file(Place(Tree.TRASH, path), place) < 2:
-                    continue
-                # It was brought back, and a power cut left it both names: on btrfs a rename is two changes.
-                self._take_second_name(path, place, protected=protected)
-                return candidate
+                if self._is_back(path, place, stop, protected=protected):
+                    return candidate
+                continue
             above = candidate.parts[:-1]
             keep = self._in_directories(to.tree, above, partial(self._keep_ahead, place)) if protected else None
             with self._dropped_if_in_vain(keep, place), suppress(FileExistsError):
@@ -509,12 +508,27 @@ class FileManager:
                 self._unlink(to.tree, keep)
         raise _no_name_free(to)
 
-    def _take_second_name(self, path: PurePosixPath, place: Place, *, protected: bool) -> None:
-        """Take the name away that a file has in the trash, and leave it the other."""
-        if protected:
-            self._keep_ahead(place)
-        self.sync_up(place.tree, place.path)
-        self._unlink(Tree.TRASH, path)
+    def _is_back(self, path: PurePosixPath, place: Place, stop: StopToken, *, protected: bool) -> bool:
+        """See whether a file of the trash stands at its place too, and then have it leave the trash.
+
+        That is the same file under two names, or one of its very bytes and time.
+        """
+        original, there = self.status(Tree.TRASH, path), self.status(place.tree, place.path)
+        if original is None or there is None or not stat.S_ISREG(original.st_mode):
+            return False
+        if self._names_of_one_file(Place(Tree.TRASH, path), place) <= 1:
+            if (original.st_size, original.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
+                return False
+            with self.opened(Tree.TRASH, path) as handle:
+                sha256 = self.sha256(handle, stop)
+            if not self._holds(place, there, sha256, original, stop):
+                return False
+        keep = self._keep_ahead(place) if protected else None
+        with self._dropped_if_in_vain(keep, place):
+            self.sync_file(place.tree, place.path)
+            self._see_unchanged(place, there)
+            self._unlink(Tree.TRASH, path)
+        return True
 
     def _keep_ahead(self, place: Place) -> PurePosixPath | None:
         """Put a `.keep` where a clip is to stand, durably; its path, or None where one stands already."""

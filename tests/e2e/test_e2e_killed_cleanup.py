@@ -24,12 +24,12 @@ _SIZE = 16_384
 
 
 class Killed:
-    """A house with recordings of three days that are to go, and the command that has them go."""
+    """A house with recordings of three days that are to go, about a hundred, and the command that has them go."""
 
-    def __init__(self, base: Path, trash: Path | None, each_day: int = _EACH_DAY) -> None:
+    def __init__(self, base: Path, trash: Path | None, each_day: int = _EACH_DAY, now: float | None = None) -> None:
         self.base = base
         self.house = House(base, trash_root=trash) if trash else House(base)
-        self.house.now, self.house.content = time.time(), clip_of
+        self.house.now, self.house.content = now or time.time(), clip_of
         self.config = base / "archiverd.toml"
         where = f"trash_root = '{trash}'\n" if trash else ""
         self.config.write_text(f'min_free = "none"\nclean_output = true\n{where}')
@@ -39,12 +39,13 @@ class Killed:
                 house.archived("front", days + number / 100, _SIZE) for days in _DAYS for number in range(each_day)
             ]
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return "cleanup", str(self.house.root), "--no-confirm", "--confirm-held", "--config", str(self.config)
+
     def clean_up(self, *options: str, killed_at: str = "") -> int:
         injected = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={killed_at}")
-        command = (
-            *(injected if killed_at else ()), *ARCHIVERD, "cleanup", str(self.house.root), "--no-confirm",
-            "--confirm-held", "--config", str(self.config), *options,
-        )  # fmt: skip
+        command = (*(injected if killed_at else ()), *ARCHIVERD, *self.arguments, *options)
         return subprocess.run(command, capture_output=True, env=unmeasured(), timeout=120, check=False).returncode
 
     def start(self) -> None:

@@ -260,6 +260,26 @@ def test_empty_directories_of_past_days_go_and_those_of_today_stay(house: House)
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("above", [False, True], ids=["day", "month"])
+def test_directory_that_a_death_left_empty_goes_with_the_next_cleanup(make_house: Any, above: bool) -> None:
+    """In archive and trash; the death came after the last file of the day, or after the directory of the day."""
+    house: House = make_house(clean_output=True)
+    archive, trash = (house.roots_by_tree[tree] for tree in (Tree.ARCHIVE, Tree.TRASH))
+    row = house.archived("front", 40)
+    cleaned(house)
+    lay = trash / "archived" / row.path
+    lay.unlink()
+    lay.parent.rmdir()
+    left = [
+        (root / row.path).parent.parent if above else (root / row.path).parent for root in (archive, lay.parents[3])
+    ]
+    strange = [root / "2019/01/01" for root in (archive, trash)]
+    for directory in (*left, *strange):
+        directory.mkdir(parents=True, exist_ok=True)
+    cleaned(house)
+    assert [directory.exists() for directory in (*left, *strange)] == [False, False, True, True]
+
+
 # -- room -------------------------------------------------------------------------------------------------
 
 

@@ -1524,15 +1524,39 @@ def test_file_is_brought_back_beside_what_has_taken_its_name(either: Trees) -> N
     assert either.at(Tree.SOURCE, SECOND).read_bytes() == FILM
 
 
-def test_file_that_a_power_cut_left_in_both_places_is_brought_back_once(trees: Trees) -> None:
-    """On btrfs, where the directory with the new name was synced and the one with the old name was not yet."""
+@pytest.mark.parametrize("protected", [True, False])
+@SAME_DISK_OR_NOT
+def test_file_that_is_back_already_only_leaves_the_trash(either: Trees, protected: bool) -> None:
+    """As after a death between the copy and the end of the original."""
+    either.put(Tree.TRASH, CLIP)
+    inode = either.put(Tree.SOURCE, CLIP).stat().st_ino
+    assert bring_back(either.files, protected=protected) == CLIP
+    assert either.names(Tree.SOURCE) == ([str(KEEP)] if protected else []) + [str(CLIP)]
+    assert either.at(Tree.SOURCE, CLIP).stat().st_ino == inode
+    assert either.names(Tree.TRASH) == []
+
+
+def test_file_that_has_two_names_loses_the_one_in_the_trash(trees: Trees) -> None:
     trashed = trees.put(Tree.TRASH, CLIP)
-    trees.put(Tree.SOURCE, CLIP).unlink()
-    trees.at(Tree.SOURCE, CLIP).hardlink_to(trashed)
+    there = trees.at(Tree.SOURCE, CLIP)
+    there.parent.mkdir(parents=True)
+    there.hardlink_to(trashed)
     assert bring_back(trees.files) == CLIP
-    assert trees.names(Tree.SOURCE) == sorted(map(str, (CLIP, KEEP)))
+    assert trees.names(Tree.SOURCE) == [str(KEEP), str(CLIP)]
     assert trees.names(Tree.TRASH) == []
-    assert trees.at(Tree.SOURCE, CLIP).read_bytes() == FILM
+
+
+@pytest.mark.parametrize("differs", ["content", "time"])
+@SAME_DISK_OR_NOT
+def test_file_of_another_content_or_time_is_not_taken_for_the_one_that_comes_back(
+    either: Trees, differs: str
+) -> None:  # fmt: skip
+    either.put(Tree.TRASH, CLIP)
+    stranger = either.put(Tree.SOURCE, CLIP, FILM[::-1] if differs == "content" else FILM)
+    if differs == "time":
+        os.utime(stranger, ns=(MTIME_NS, MTIME_NS + 1))
+    assert bring_back(either.files) == SECOND
+    assert either.names(Tree.SOURCE) == sorted(map(str, (CLIP, SECOND, SECOND_KEEP)))
 
 
 @SAME_DISK_OR_NOT
