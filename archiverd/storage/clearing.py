@@ -355,7 +355,7 @@ class Batch:
                 ending.callback(self._remove_aside, self._aside)
                 self._finish_unlinking(self._aside)
             if self._trash is not None and self._moved:
-                sync(self._trash.place.handle, self._trash.directory)
+                sync(self._trash.place.handle)
 
     def _remove_aside(self, aside: _Aside) -> None:
         os.close(aside.handle)
@@ -366,7 +366,7 @@ class Batch:
 
     def _sync(self) -> None:
         if self._gone:
-            sync(self._directory, "a directory that was cleared")
+            sync(self._directory)
 
 
 def _rename_to_free(old_directory: int, name: str, new_directory: int) -> str:
