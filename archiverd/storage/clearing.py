@@ -21,7 +21,7 @@ from archiverd.errors import Interrupted, JobError, ResourceError
 from archiverd.policy import naming
 from archiverd.policy.model import Fingerprint
 from archiverd.storage import paths
-from archiverd.storage.open_files import NO_ROOM, environment_fault, sync, writers
+from archiverd.storage.open_files import NO_ROOM, environment_fault, place_of, sync, writers
 from archiverd.storage.renaming import candidates, rename_no_replace
 
 log = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ class Batch:
             try:
                 self._make_aside()
             except OSError as error:
-                fault = environment_fault(error, name)
+                fault = environment_fault(error, f"{place_of(self._directory)}/{name}")
                 if fault is None:
                     return words(error)
                 if error.errno not in NO_ROOM:
@@ -327,7 +327,7 @@ class Batch:
 
     def _why(self, name: str, error: OSError) -> str:
         """What speaks against the removal of one file, in words. Raises: ResourceError for a fault of the machine."""
-        fault = environment_fault(error, name)
+        fault = environment_fault(error, f"{place_of(self._directory)}/{name}")
         if fault is not None:
             raise fault from error
         try:

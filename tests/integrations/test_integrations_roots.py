@@ -740,9 +740,7 @@ def test_claim_that_a_disk_fails_to_keep_is_told(place: Place, tmp_path: Path, w
 
 
 @pytest.mark.parametrize(("call", "told"), [("read", "StartupError"), ("pread64", "ResourceError")])
-def test_marker_that_the_disk_fails_to_read_is_told_as_such(
-    place: Place, tmp_path: Path, call: str, told: str
-) -> None:
+def test_marker_that_the_disk_fails_to_read_is_told_as_such(place: Place, tmp_path: Path, call: str, told: str) -> None:
     """Nobody is advised to replace it. One look at a marker is by its path, the other at the one that is locked."""
     place.claim()
     marker = str(place.marker(Tree.ARCHIVE))
