@@ -264,7 +264,7 @@ class FileProcessor:
     def _after_failure(self, claimed: Recording, error: JobError | OSError) -> Outcome:
         """Put a recording where its own fault leaves it. The source is untouched in every case."""
         recording, now = self._bench.catalog.reload(claimed), self._bench.clock()
-        reason = _words(error)
+        reason = _words(error, self._bench.files.roots[Tree.SOURCE] / claimed.path)
         if recording.state is State.ARCHIVED:
             since = now if recording.receipt is None else recording.receipt.committed_at
             again_at = now + min(max(_HOLD_S, now - since), _LONGEST_HOLD_S)  # the longer it has been so, the longer
@@ -362,11 +362,11 @@ def _fault_of(see: Callable[[], None]) -> ResourceError | None:
     return None
 
 
-def _words(error: JobError | OSError) -> str:
+def _words(error: JobError | OSError, source: Path) -> str:
+    """What went wrong, and where: what was read of the open source has no name."""
     if isinstance(error, JobError):
         return str(error)
     if error.errno == errno.ELOOP:
         return "a symlink stands in its place"
-    where = f"{naming.printable(str(error.filename))}: " if error.filename else ""
     advice = f"; {NEEDS_RIGHT}" if isinstance(error, PermissionError) else ""
-    return f"{where}{error.strerror or error}{advice}"
+    return f"{naming.printable(str(error.filename or source))}: {error.strerror or error}{advice}"

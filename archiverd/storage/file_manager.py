@@ -199,7 +199,7 @@ class FileManager:
 
         Raises: ResourceError where it can't be brought there; the part is then worth nothing.
         """
-        with environment_faults(place_of(handle)):
+        with about(Path(place_of(handle))):
             os.fchmod(handle, self.modes.file)
             if self.modes.group is not None:
                 os.fchown(handle, -1, self.modes.group)
@@ -752,7 +752,7 @@ def _in_trash(tree: Tree, path: PurePosixPath) -> PurePosixPath:
 
 def _finish_like(copy: int, status: os.stat_result) -> None:
     """Give a copy the mode and times of its original, and bring it to the disk."""
-    with environment_faults(place_of(copy)):
+    with about(Path(place_of(copy))):
         os.fchmod(copy, status.st_mode & 0o777)
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
     sync(copy)
