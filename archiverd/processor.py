@@ -12,10 +12,11 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import PurePosixPath
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from archiverd.adoption import StandingArchives
@@ -45,7 +46,8 @@ from archiverd.policy.retry import Fault, Quarantine, Retry, Vanished, after_fau
 from archiverd.policy.room import LATEST, expected
 from archiverd.service.log_fields import about
 from archiverd.storage.catalog import ClaimLostError
-from archiverd.storage.open_files import writers
+from archiverd.storage.open_files import environment_fault, writers
+from archiverd.trees import relative_to_root
 from archiverd.workbench import Workbench, outcome
 
 log = logging.getLogger(__name__)
@@ -87,7 +89,11 @@ class FileProcessor:
                     return self._let_go(claimed, Result.DISPOSED)
                 return self._archive(claimed, again=again, distrusted=distrusted)
             except (JobError, OSError) as error:
-                return self._after_failure(claimed, error)
+                fault = self._fault_of_machine(claimed, error)
+                if fault is None:
+                    return self._after_failure(claimed, error)
+                self._release(claimed, fault)
+                raise fault from error
             except (ResourceError, StartupError, Interrupted) as error:
                 self._release(claimed, error)
                 raise
@@ -257,10 +263,8 @@ class FileProcessor:
 
     def _after_failure(self, claimed: Recording, error: JobError | OSError) -> Outcome:
         """Put a recording where its own fault leaves it. The source is untouched in every case."""
-        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            self._see_root(claimed)
         recording, now = self._bench.catalog.reload(claimed), self._bench.clock()
-        reason = _words(error)
+        reason = _words(error, self._bench.files.roots[Tree.SOURCE] / claimed.path)
         if recording.state is State.ARCHIVED:
             since = now if recording.receipt is None else recording.receipt.committed_at
             again_at = now + min(max(_HOLD_S, now - since), _LONGEST_HOLD_S)  # the longer it has been so, the longer
@@ -288,13 +292,18 @@ class FileProcessor:
             case unreachable:
                 assert_never(unreachable)
 
-    def _see_root(self, claimed: Recording) -> None:
-        """See that a file is missing in the root that is ours. Raises: ResourceError where that is gone itself."""
-        try:
-            self._bench.roots.verify(Tree.SOURCE)
-        except ResourceError as error:
-            self._release(claimed, error)
-            raise
+    def _fault_of_machine(self, claimed: Recording, error: JobError | OSError) -> ResourceError | None:
+        """What an error is that this recording is not to blame for; None for the others."""
+        if isinstance(error, JobError):
+            return None
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return _fault_of(partial(self._bench.roots.verify, Tree.SOURCE))  # missing, or its root is gone itself
+        where = error.filename or self._bench.files.roots[Tree.SOURCE] / claimed.path
+        place = relative_to_root(Path(str(where)), self._bench.files.roots)
+        if error.errno == errno.EIO and place is not None and place[0] is Tree.SOURCE:
+            # What can't be read in the source tree keeps its clips waiting; a disk that takes nothing either, all.
+            return _fault_of(partial(self._bench.files.see_writable, Tree.SOURCE))
+        return environment_fault(error, where)
 
     def _fault(self, recording: Recording, error: JobError | OSError) -> Fault:
         match error:
@@ -306,8 +315,14 @@ class FileProcessor:
                 return Fault.INVALID
             case PermissionError():
                 return Fault.REFUSED
+            case OSError(errno=errno.EIO) if not self._is_about(recording, error):
+                return Fault.REFUSED  # a directory above it
             case _:
                 return Fault.FAILED
+
+    def _is_about(self, recording: Recording, error: OSError) -> bool:
+        """Whether it is the clip itself that an error is about; what was read of it open has no name."""
+        return error.filename in (None, str(self._bench.files.roots[Tree.SOURCE] / recording.path))
 
     def _source_is_there(self, recording: Recording) -> bool:
         return self._bench.files.status(Tree.SOURCE, recording.path) is not None
@@ -336,11 +351,22 @@ class FileProcessor:
             log.warning("%s: stays claimed until the next start: %s", naming.printable(claimed.path), second)
 
 
-def _words(error: JobError | OSError) -> str:
+def _fault_of(see: Callable[[], None]) -> ResourceError | None:
+    """What speaks against the machine at a look at it."""
+    try:
+        see()
+    except ResourceError as fault:
+        return fault
+    except OSError as error:  # no right, for one: nothing is seen
+        log.debug("nothing is seen of the machine: %s", error)
+    return None
+
+
+def _words(error: JobError | OSError, source: Path) -> str:
+    """What went wrong, and where: what was read of the open source has no name."""
     if isinstance(error, JobError):
         return str(error)
     if error.errno == errno.ELOOP:
         return "a symlink stands in its place"
-    where = f"{naming.printable(str(error.filename))}: " if error.filename else ""
     advice = f"; {NEEDS_RIGHT}" if isinstance(error, PermissionError) else ""
-    return f"{where}{error.strerror or error}{advice}"
+    return f"{naming.printable(str(error.filename or source))}: {error.strerror or error}{advice}"

@@ -151,9 +151,10 @@ class Trash:
             if isinstance(found, str):
                 return [Answer(path, found, refused=True)]
             clip = found or one
+        snapshots = [] if _is_snapshot(clip.path) else self._snapshots_of(clip)
         answers = [self._bring(clip, protected=clip is not one or not self._goes_with_clip(one))]
-        if not answers[0].refused and not _is_snapshot(clip.path):
-            answers += [self._bring(snapshot, protected=False) for snapshot in self._snapshots_of(clip)]
+        if not answers[0].refused or self._has_left(clip):
+            answers += [self._bring(snapshot, protected=False) for snapshot in snapshots]
         brought.update(answer.path for answer in answers if not answer.refused)
         return answers
 
@@ -217,13 +218,29 @@ class Trash:
         except FileNotFoundError:
             return Answer(one.path, "is not there any more", refused=True)
         except (OSError, ArchiverError) as error:
-            words = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            return Answer(one.path, f"can't be restored: {words}", refused=True)
+            return Answer(one.path, f"{self._how_far(one)}: {_words(error)}", refused=True)
         words = f"restored to the {place.tree} tree"
         if path != one.origin.path or path != _by_place(one.path).path:
             words += f" as {printable(path)}"
         log.info("%s: %s", printable(one.path), words)
         return Answer(one.path, f"{words}, protected" if protected else words)
+
+    def _how_far(self, one: Trashed) -> str:
+        """What became of a file whose way back was cut short."""
+        if not self._has_left(one):
+            return "can't be restored"
+        return f"stands in the {one.origin.tree} tree again, but that may not last, or is not noted"
+
+    def _has_left(self, one: Trashed) -> bool:
+        """Whether a file is seen to stand where it came from, and in the trash no more."""
+        try:
+            lies, stands = (
+                self._files.status(Tree.TRASH, one.path),
+                self._files.status(one.origin.tree, one.origin.path),
+            )
+        except OSError:  # it can't be looked at either
+            return False
+        return lies is None and stands is not None
 
     # -- to have it gone ----------------------------------------------------------------------------------
 
@@ -286,6 +303,13 @@ def _by_place(path: PurePosixPath) -> Place:
 def _is_same(one: Fingerprint, other: Fingerprint) -> bool:
     """Whether it is the same file: what came from another file system has another inode."""
     return (one.size, one.mtime_ns) == (other.size, other.mtime_ns)
+
+
+def _words(error: OSError | ArchiverError) -> str:
+    if isinstance(error, ArchiverError):
+        return str(error)
+    where = f"{printable(str(error.filename))}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _is_snapshot(path: PurePosixPath) -> bool:

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from archiverd import __version__
-from archiverd.errors import StuckError, TranscodeFailed
+from archiverd.errors import ResourceError, StuckError, TranscodeFailed
 from archiverd.media import boxes, hardware, process
 from archiverd.media.ffmpeg_progress import Position
 from archiverd.media.probe import probe
@@ -237,7 +237,13 @@ def _clip(kind: Kind, stop: StopToken, limits: process.Limits) -> Iterator[Sourc
     """The clip of a kind, as a job has its source."""
     content = resources.files("archiverd.media").joinpath("clips", f"{kind.name.lower()}.mp4").read_bytes()
     with _unnamed(kind.name) as handle:
-        os.write(handle, content)
+        try:
+            os.write(handle, content)
+        except OSError as error:
+            raise ResourceError(
+                f"a clip to try to encode can't be written to the memory: {error.strerror}",
+                advice="Look at the free memory",
+            ) from error
         info = probe(handle, stop=stop, limits=limits)
         yield Source(handle, _AS_IF_BYTES, declared_frames(boxes.walk(handle)), info, select(info))
 

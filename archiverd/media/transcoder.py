@@ -34,6 +34,8 @@ _MACHINE = re.compile(
     r"|Transport endpoint is not connected)$",
     re.MULTILINE,
 )
+# Of what ffmpeg writes; what it reads is the source, which may be at fault itself. The words of ffmpeg 5 to 8.
+_WRITING = re.compile(r"(?:[Ww]rit|mux|[Cc]losing file).*: (Input/output error)$", re.MULTILINE)
 _FILE_SLACK = 64 << 20  # bytes an output may be above its source before the kernel ends it
 
 
@@ -155,7 +157,7 @@ class Transcoder:
         if finished.ending is process.Ending.STOPPED:
             self._stop.check()
             raise Interrupted(15)
-        said = _MACHINE.search(finished.stderr)
+        said = _MACHINE.search(finished.stderr) or _WRITING.search(finished.stderr)
         if said is not None and not finished.ok:
             raise ResourceError(
                 f"ffmpeg was failed by the machine: {said[1]}", advice="The work goes on when that is mended"

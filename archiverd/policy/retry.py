@@ -17,7 +17,7 @@ class Fault(StrEnum):
     TAKEN_AWAY = "taken away"  # its source is not there any more
     CHANGED = "changed"  # its source is not the file it was when the work began
     INVALID = "invalid"  # its source is not, and will not become, a clip
-    REFUSED = "refused"  # archiverd's user has no right to it
+    REFUSED = "refused"  # archiverd's user has no right to it, or a directory above it can't be read
     FAILED = "failed"  # anything else
 
 

@@ -37,6 +37,7 @@ _DISK_ADVICE = "Look at the disk that holds it: space, rights, and whether it is
 _BUSY_ADVICE = "Another program holds it for long: a copy that is made of it, perhaps. The work goes on by itself"
 _PAGE = 1000  # rows
 _RECORDINGS = "SELECT *, (SELECT body FROM receipt WHERE receipt.recording = recording.id) AS receipt FROM recording"
+_WRITE_VERSION, _WRITE_VERSIONS = 18, (1, 2)  # the byte of the header that says who may write, and what that may be
 _STEPS = 1_000_000  # of SQLite's machine, some milliseconds
 _TRIED, _TRIED_CHARACTERS = "tried", 8192  # a word that is written to see whether one can be
 
@@ -259,8 +260,7 @@ class CatalogConnection:
         except (sqlite3.OperationalError, OSError) as error:
             # The general error means here that a table or column is missing: no statement is wrong by itself.
             code = getattr(error, "sqlite_errorcode", None)
-            # The file and its disk can be written (see `_connect`): a header that says otherwise is damaged.
-            if code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and self._is_writable()):
+            if code == sqlite3.SQLITE_ERROR or (code == sqlite3.SQLITE_READONLY and self._denies_writing()):
                 raise self._damaged(error) from error
             busy = code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
             raise ResourceError(
@@ -269,8 +269,20 @@ class CatalogConnection:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of names in the schema
             raise self._damaged(error) from error
 
-    def _is_writable(self) -> bool:
-        return not self._read_only and os.access(self.path, os.W_OK) and not _is_on_read_only_disk(self.path)
+    def _denies_writing(self) -> bool:
+        """Whether its header says that it is only to be read, as none of ours does.
+
+        The error alone does not: SQLite takes a file that it can't open to write, for want of a handle or because the
+        disk fails, and opens it to read. Source: sqlite.org/fileformat2.html, "File format version numbers".
+        """
+        if self._read_only:
+            return False
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(_WRITE_VERSION + 1)
+        except OSError:
+            return False
+        return len(header) > _WRITE_VERSION and header[_WRITE_VERSION] not in _WRITE_VERSIONS
 
     def _damaged(self, why: object) -> CatalogLostError:
         return CatalogLostError(f"{self.path}: the catalog is damaged: {why}")

@@ -21,7 +21,7 @@ from archiverd.errors import Interrupted, JobError, ResourceError
 from archiverd.policy import naming
 from archiverd.policy.model import Fingerprint
 from archiverd.storage import paths
-from archiverd.storage.open_files import NO_ROOM, environment_fault, sync, writers
+from archiverd.storage.open_files import NO_ROOM, environment_fault, place_of, sync, writers
 from archiverd.storage.renaming import candidates, rename_no_replace
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Batch:
             try:
                 self._make_aside()
             except OSError as error:
-                fault = environment_fault(error, name)
+                fault = environment_fault(error, f"{place_of(self._directory)}/{name}")
                 if fault is None:
                     return words(error)
                 if error.errno not in NO_ROOM:
@@ -328,7 +328,7 @@ class Batch:
 
     def _why(self, name: str, error: OSError) -> str:
         """What speaks against the removal of one file, in words. Raises: ResourceError for a fault of the machine."""
-        fault = environment_fault(error, name)
+        fault = environment_fault(error, f"{place_of(self._directory)}/{name}")
         if fault is not None:
             raise fault from error
         try:
@@ -356,7 +356,7 @@ class Batch:
                 ending.callback(self._remove_aside, self._aside)
                 self._finish_unlinking(self._aside)
             if self._trash is not None and self._moved:
-                sync(self._trash.place.handle, self._trash.directory)
+                sync(self._trash.place.handle)
 
     def _remove_aside(self, aside: _Aside) -> None:
         os.close(aside.handle)
@@ -367,7 +367,7 @@ class Batch:
 
     def _sync(self) -> None:
         if self._gone:
-            sync(self._directory, "a directory that was cleared")
+            sync(self._directory)
 
 
 def _rename_to_free(old_directory: int, name: str, new_directory: int) -> str:

@@ -25,7 +25,7 @@ from archiverd.policy.model import Fingerprint, Place, Tree
 from archiverd.policy.stop import NeverStop, StopToken
 from archiverd.storage import open_files, paths
 from archiverd.storage.clearing import Batch, Cleared, OpenPlace, Trash, words
-from archiverd.storage.open_files import environment_faults, sync, write_all
+from archiverd.storage.open_files import about, environment_faults, named, place_of, sync, write_all
 from archiverd.storage.renaming import TAKEN_LIMIT, candidates, rename_no_replace
 
 log = logging.getLogger(__name__)
@@ -77,12 +77,17 @@ class FileManager:
                 return os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise named(error, self.roots[tree] / path) from error
 
     @contextmanager
     def opened(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
         """A regular file, open for reading. Raises: OSError; EINVAL for anything but a regular file."""
-        with paths.parent(self.roots[tree], path) as directory:
-            handle = paths.open_file(directory, path.name)
+        try:
+            with paths.parent(self.roots[tree], path) as directory:
+                handle = paths.open_file(directory, path.name)
+        except OSError as error:
+            raise named(error, self.roots[tree] / path) from error
         try:
             yield handle
         finally:
@@ -95,6 +100,8 @@ class FileManager:
                 return sorted(os.listdir(handle))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise named(error, self.roots[tree] / directory) from error
 
     def free_bytes(self, tree: Tree) -> int:
         """What archiverd's user may still write to the file system of a tree."""
@@ -121,7 +128,7 @@ class FileManager:
                 raise
             try:
                 write_all(handle, bytes(_TRIED_BYTES), 0)
-                sync(handle, root)
+                sync(handle)
             finally:
                 os.close(handle)
 
@@ -141,11 +148,11 @@ class FileManager:
         """
         if self.keep_beside(tree, path) is not None:
             return False
-        with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
+        with about(self.roots[tree] / path), paths.parent(self.roots[tree], path) as directory:
             os.stat(path.name, dir_fd=directory, follow_symlinks=False)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(naming.keep_name(path.name), flags, 0o644, dir_fd=directory))
-            sync(directory, path)
+            sync(directory)
             # Whoever lets go of a clip looks for its `.keep` when it is set aside: one that stands now will stay.
             os.stat(path.name, dir_fd=directory, follow_symlinks=False)
         return True
@@ -178,7 +185,7 @@ class FileManager:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
         def make() -> int:
-            with environment_faults(path), paths.parent(self.roots[tree], path) as directory:
+            with about(self.roots[tree] / path), paths.parent(self.roots[tree], path) as directory:
                 return os.open(path.name, flags, 0o600, dir_fd=directory)
 
         handle = self._in_directories(tree, path.parts[:-1], make)
@@ -192,20 +199,29 @@ class FileManager:
 
         Raises: ResourceError where it can't be brought there; the part is then worth nothing.
         """
-        with environment_faults("a finished part"):
+        with about(Path(place_of(handle))):
             os.fchmod(handle, self.modes.file)
             if self.modes.group is not None:
                 os.fchown(handle, -1, self.modes.group)
             os.utime(handle, ns=(mtime_ns, mtime_ns))
-        sync(handle, "a finished part")
+        sync(handle)
 
     def publish(self, tree: Tree, part: PurePosixPath, final: PurePosixPath) -> None:
         """Give a part its final name in the same directory, and make that durable up to the root.
 
-        Raises: FileExistsError where the name is taken.
+        Raises: FileExistsError where the name is taken; ResourceError.
         """
-        with environment_faults(final), paths.parent(self.roots[tree], part) as directory:
-            rename_no_replace(directory, part.name, directory, final.name)
+        with about(self.roots[tree] / final), paths.parent(self.roots[tree], part) as directory:
+            try:
+                rename_no_replace(directory, part.name, directory, final.name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                raise ResourceError(  # whoever's file it is: there is no copying where copies get their names
+                    f"{naming.printable(str(self.roots[tree] / final))}: its file system gives no file another name"
+                    f" within one directory: {error.strerror}",
+                    advice="Look at how it is mounted, and at what lies above it (an overlay, a union, quotas)",
+                ) from error
         self.sync_up(tree, final)
 
     def sync_up(self, tree: Tree, path: PurePosixPath) -> None:
@@ -214,15 +230,15 @@ class FileManager:
         All of them each time: an earlier run may have made one and died before it was synced.
         """
         parts = path.parts[:-1]
-        with environment_faults(path):
+        with about(self.roots[tree] / path):
             for depth in range(len(parts), -1, -1):
                 with paths.directory(self.roots[tree], parts[:depth]) as directory:
-                    sync(directory, path)
+                    sync(directory)
 
     def sync_file(self, tree: Tree, path: PurePosixPath) -> None:
         """Bring a file that stands and its directories to the disk."""
         with self.opened(tree, path) as handle:
-            sync(handle, path)
+            sync(handle)
         self.sync_up(tree, path)
 
     def remove_part(self, tree: Tree, path: PurePosixPath) -> None:
@@ -275,7 +291,7 @@ class FileManager:
             raise ValueError("what lies in the trash is not moved there")
         with ExitStack() as stack:
             try:
-                with environment_faults(directory):
+                with about(self.roots[tree] / directory):
                     here = OpenPlace(stack.enter_context(self._removable(tree, directory / naming.gone_name(job))))
             except OSError as error:
                 why = "its directory is not there any more" if isinstance(error, FileNotFoundError) else words(error)
@@ -310,10 +326,10 @@ class FileManager:
             self._rename_to_free(Place(tree, aside / name), Place(tree, aside.with_name(name)))
             for name in self.names(tree, aside)
         ]
-        with environment_faults(aside), self._removable(tree, aside) as directory:
+        with about(self.roots[tree] / aside), self._removable(tree, aside) as directory:
             with suppress(FileNotFoundError):
                 os.rmdir(aside.name, dir_fd=directory)
-            sync(directory, aside)
+            sync(directory)
         return back
 
     def remove_empty(
@@ -335,7 +351,7 @@ class FileManager:
     def _remove_if_empty(self, tree: Tree, path: PurePosixPath, removed: list[PurePosixPath]) -> bool:
         """Whether no directory stands there any more."""
         try:
-            with environment_faults(path), self._removable(tree, path) as above:
+            with about(self.roots[tree] / path), self._removable(tree, path) as above:
                 os.rmdir(path.name, dir_fd=above)
         except FileNotFoundError:  # removed before, or by somebody else: the one above may be empty
             return True
@@ -401,7 +417,7 @@ class FileManager:
             return None
         self.sync_up(new.tree, path)
         with paths.parent(self.roots[old.tree], old.path) as directory:
-            sync(directory, old.path)
+            sync(directory)
         return path
 
     def _move_by_copy(self, old: Place, new: Place, job: str, stop: StopToken, *, own: bool) -> PurePosixPath:
@@ -457,7 +473,7 @@ class FileManager:
     def _rename_to_free(self, old: Place, new: Place) -> PurePosixPath:
         """Rename to the first free of a path, `~2`, `~3`, …. Raises: OSError with EXDEV across mounts."""
         with (
-            environment_faults(old.path),
+            about(self.roots[old.tree] / old.path),
             self._removable(old.tree, old.path) as here,
             paths.parent(self.roots[new.tree], new.path) as there,
         ):
@@ -467,7 +483,7 @@ class FileManager:
                     return candidate
                 names = self._names_of_one_file(old, Place(new.tree, candidate))
                 if names > 1:  # a link-and-unlink that was cut short between the two
-                    sync(there, candidate)
+                    sync(there)
                     os.unlink(old.path.name, dir_fd=here)
                 if names:  # one name, seen by two ways: it stands where it is to go
                     return candidate
@@ -535,7 +551,7 @@ class FileManager:
         if self.keep_beside(place.tree, place.path) is not None:
             return None
         keep = place.path.with_name(naming.keep_name(place.path.name))
-        with environment_faults(keep), paths.parent(self.roots[place.tree], keep) as directory:
+        with about(self.roots[place.tree] / keep), paths.parent(self.roots[place.tree], keep) as directory:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(keep.name, flags, 0o644, dir_fd=directory))
         self.sync_up(place.tree, keep)
@@ -555,7 +571,7 @@ class FileManager:
     def _bring_to(self, old: Place, new: Place, job: str, stop: StopToken) -> None:
         """Give a file exactly this name, by rename or by a copy. Raises: FileExistsError where it is taken."""
         with (
-            environment_faults(new.path),
+            about(self.roots[new.tree] / new.path),
             self._removable(old.tree, old.path) as here,
             paths.parent(self.roots[new.tree], new.path) as there,
         ):
@@ -569,7 +585,7 @@ class FileManager:
                 os.unlink(old.path.name, dir_fd=here)
             else:
                 self.sync_up(new.tree, new.path)
-            sync(here, old.path)
+            sync(here)
 
     def _bring_copy(self, old: Place, new: Place, there: int, job: str, stop: StopToken) -> None:
         """Put a copy under a name: of a file without one, where the file system has such, else of a part.
@@ -615,13 +631,13 @@ class FileManager:
             yield directory
 
     def _rename(self, tree: Tree, old: PurePosixPath, new: PurePosixPath) -> None:
-        with environment_faults(old), self._removable(tree, old) as directory:
+        with about(self.roots[tree] / old), self._removable(tree, old) as directory:
             rename_no_replace(directory, old.name, directory, new.name)
 
     def _unlink(self, tree: Tree, path: PurePosixPath) -> None:
-        with environment_faults(path), self._removable(tree, path) as directory:
+        with about(self.roots[tree] / path), self._removable(tree, path) as directory:
             os.unlink(path.name, dir_fd=directory)
-            sync(directory, path)
+            sync(directory)
 
     def _in_directories(self, tree: Tree, parts: tuple[str, ...], do: Callable[[], _T]) -> _T:
         """Make directories, and do something there; both once more where one vanished between.
@@ -636,10 +652,12 @@ class FileManager:
             return do()
 
     def _make_directories(self, tree: Tree, parts: tuple[str, ...]) -> None:
-        with environment_faults(PurePosixPath(*parts)):
-            for depth, name in enumerate(parts):
-                with paths.directory(self.roots[tree], parts[:depth]) as directory:
-                    self._make_directory(directory, name)
+        for depth, name in enumerate(parts):
+            with (
+                about(self.roots[tree].joinpath(*parts[: depth + 1])),
+                paths.directory(self.roots[tree], parts[:depth]) as directory,
+            ):
+                self._make_directory(directory, name)
 
     def _make_directory(self, parent: int, name: str) -> None:
         try:
@@ -666,7 +684,7 @@ def set_file_aside(path: Path, ending: str) -> Path:
         name = _rename_to_free(directory, path.name, f"{path.name}.{ending}")
         with suppress(FileNotFoundError):  # the journal belongs to the file, and goes by its name
             rename_no_replace(directory, f"{path.name}-journal", directory, f"{name}-journal")
-        sync(directory, path)
+        sync(directory)
     return path.with_name(name)
 
 
@@ -710,7 +728,7 @@ def _write(path: Path, content: bytes, mode: int, put: Callable[[int, str, int, 
             try:
                 os.fchmod(handle, mode)
                 write_all(handle, content, 0)
-                sync(handle, path)
+                sync(handle)
             finally:
                 os.close(handle)
             put(directory, fresh, directory, path.name)
@@ -718,7 +736,7 @@ def _write(path: Path, content: bytes, mode: int, put: Callable[[int, str, int, 
             with suppress(FileNotFoundError):
                 os.unlink(fresh, dir_fd=directory)
             raise
-        sync(directory, path)
+        sync(directory)
 
 
 def write_over(path: Path, content: bytes, mode: int) -> None:
@@ -766,10 +784,10 @@ def _in_trash(tree: Tree, path: PurePosixPath) -> PurePosixPath:
 
 def _finish_like(copy: int, status: os.stat_result) -> None:
     """Give a copy the mode and times of its original, and bring it to the disk."""
-    with environment_faults("a finished copy"):
+    with about(Path(place_of(copy))):
         os.fchmod(copy, status.st_mode & 0o777)
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
-    sync(copy, "a finished copy")
+    sync(copy)
 
 
 def _nameless(directory: int) -> int | None:

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from archiverd.errors import ResourceError
 from archiverd.policy import naming
@@ -39,6 +40,30 @@ def environment_faults(where: object) -> Iterator[None]:
         raise fault from error
 
 
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """The same; and the errors that pass name the file by its whole path, where the kernel was told its last name."""
+    try:
+        with environment_faults(path):
+            yield
+    except OSError as error:
+        raise named(error, path) from error
+
+
+def named(error: OSError, path: Path | str) -> OSError:
+    """The same error, with the whole path of the file it is about, if it has not got that already."""
+    has = error.filename
+    return error if isinstance(has, str) and has.startswith("/") else OSError(error.errno, error.strerror, str(path))
+
+
+def place_of(handle: int) -> str:
+    """Where an open file stands now. Source: proc(5), fd."""
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except OSError:
+        return "an open file"
+
+
 def environment_fault(error: OSError, where: object) -> ResourceError | None:
     """What an error is that no file is to blame for; None for the others."""
     if error.errno not in _ENVIRONMENT:
@@ -54,39 +79,50 @@ def copy(source: int, target: int, stop: StopToken) -> str:
 
     Raises: ResourceError where what is read back is not what was written.
     """
-    with environment_faults("copying"):
+    copy_at = place_of(target)
+    with environment_faults(copy_at):
         os.ftruncate(target, 0)
     digest, offset = hashlib.sha256(), 0
-    while chunk := os.pread(source, _CHUNK, offset):
+    while chunk := _read(source, offset):
         stop.check()
         digest.update(chunk)
-        with environment_faults("copying"):
+        with environment_faults(copy_at):
             write_all(target, chunk, offset)
         offset += len(chunk)
-    with environment_faults("reading a copy back"):
+    with environment_faults(copy_at):
         written = sha256(target, stop)
     if written != digest.hexdigest():
-        raise ResourceError("a copy does not read back as it was written", advice="Look at the disk's health")
+        raise ResourceError(
+            f"{naming.printable(copy_at)}: a copy does not read back as it was written",
+            advice="Look at the disk's health",
+        )
     return digest.hexdigest()
 
 
 def sha256(handle: int, stop: StopToken) -> str:
     """The SHA-256 of an open file, in hex; leaves its offset alone."""
     digest, offset = hashlib.sha256(), 0
-    while chunk := os.pread(handle, _CHUNK, offset):
+    while chunk := _read(handle, offset):
         stop.check()
         digest.update(chunk)
         offset += len(chunk)
     return digest.hexdigest()
 
 
-def sync(handle: int, what: object) -> None:
+def _read(handle: int, offset: int) -> bytes:
+    try:
+        return os.pread(handle, _CHUNK, offset)
+    except OSError as error:
+        raise named(error, place_of(handle)) from error
+
+
+def sync(handle: int) -> None:
     """fsync, and no second try: after an error the kernel has dropped the pages, and a retry would succeed."""
     try:
         os.fsync(handle)
     except OSError as error:
         raise ResourceError(
-            f"{naming.printable(str(what))}: can't be brought to the disk: {error.strerror}",
+            f"{naming.printable(place_of(handle))}: can't be brought to the disk: {error.strerror}",
             advice="Look at the disk: it reports write errors",
         ) from error
 

@@ -24,12 +24,16 @@ def directory(root: Path, parts: Sequence[str] = ()) -> Iterator[int]:
 
     The root itself may be reached through symlinks (it is the owner's choice); nothing below it may.
 
-    Raises: OSError; ELOOP or ENOTDIR where a component is a symlink or not a directory.
+    Raises: OSError, with the whole path of the directory that can't be opened; ELOOP or ENOTDIR where a component is a
+    symlink or not a directory.
     """
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for part in parts:
-            deeper = open_directory(handle, part)
+        for depth, part in enumerate(parts, 1):
+            try:
+                deeper = open_directory(handle, part)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(root.joinpath(*parts[:depth]))) from error
             os.close(handle)
             handle = deeper
         yield handle

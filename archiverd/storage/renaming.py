@@ -50,5 +50,5 @@ def rename_no_replace(old_directory: int, old: str, new_directory: int, new: str
             raise OSError(code, os.strerror(code), old, None, new)
     os.link(old, new, src_dir_fd=old_directory, dst_dir_fd=new_directory, follow_symlinks=False)
     # Before the old name goes: not every file system keeps the order of two directory changes.
-    sync(new_directory, new)
+    sync(new_directory)
     os.unlink(old, dir_fd=old_directory)

@@ -31,6 +31,7 @@ from archiverd.storage.catalog_schema import FILE_NAME as CATALOG_NAME
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_DISK_ADVICE = "Look at the disk that holds it"
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -55,9 +56,11 @@ def read_marker(root: Path) -> Marker | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise StartupError(f"{root / MARKER}: can't be read: {error.strerror}") from error
+        raise StartupError(f"{root / MARKER}: can't be read: {error.strerror}", advice=_DISK_ADVICE) from error
     try:
         return _parse(root, os.read(handle, 4096))
+    except OSError as error:
+        raise StartupError(f"{root / MARKER}: can't be read: {error.strerror}", advice=_DISK_ADVICE) from error
     finally:
         os.close(handle)
 
@@ -257,8 +260,12 @@ class Roots:
     def _marker(self, tree: Tree) -> Marker:
         try:
             return _parse(self.paths[tree], os.pread(self._held[tree], 4096, 0))
-        except OSError as error:  # a FIFO, a device
-            raise _no_marker(self.paths[tree]) from error
+        except OSError as error:
+            if error.errno in (errno.ESPIPE, errno.EINVAL, errno.ENXIO):  # a FIFO, a device
+                raise _no_marker(self.paths[tree]) from error
+            raise ResourceError(
+                f"{self.paths[tree] / MARKER}: can't be read: {error.strerror}", advice=_DISK_ADVICE
+            ) from error
 
     def verify(self, tree: Tree) -> None:
         """See that the root is still the one that was locked.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from archiverd.cli import run_command_line
 from archiverd.config import load
-from archiverd.errors import Interrupted
+from archiverd.errors import Interrupted, ResourceError
 from archiverd.pipeline import Pipeline, Summary
 from archiverd.policy import naming
 from archiverd.policy.model import State, Tree
@@ -224,6 +226,43 @@ def test_transcode_that_outgrows_the_room_it_was_begun_in_waits_and_the_others_g
     assert "and 0 are free for it" in summary.outcomes[0].reason
     assert [row.attempts for row in rig.rows()] == [0, 0]
     assert_no_traces(rig)
+
+
+class Unreadable(FileManager):
+    """Of a disk with a bad sector: the first clip of all can't be read."""
+
+    @contextlib.contextmanager
+    def opened(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
+        if tree is Tree.SOURCE and path.name.endswith("100000.mp4"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.roots[tree] / path))
+        with super().opened(tree, path) as handle:
+            yield handle
+
+
+class Dying(Unreadable):
+    """Of a disk that takes nothing any more either."""
+
+    def see_writable(self, tree: Tree) -> None:
+        raise ResourceError(f"{self.roots[tree]}: {os.strerror(errno.EIO)}")
+
+
+def test_one_clip_that_cannot_be_read_is_charged_and_the_others_go_on(rig: Rig) -> None:
+    first, second = rig.upload("a"), rig.upload("b", rig.path(7))
+    summary = _run(rig, Unreadable)
+    assert (results(summary), summary.exit_code) == ([Result.FAILED, Result.TRANSCODED], 1)
+    assert str(rig.camera / first.path) in summary.outcomes[0].reason
+    assert [rig.row(upload).attempts for upload in (first, second)] == [1, 0]
+
+
+def test_no_clip_is_charged_for_a_disk_that_is_gone(rig: Rig) -> None:
+    first, second = rig.upload("a"), rig.upload("b", rig.path(7))
+    summary = _run(rig, Dying)
+    assert (results(summary), summary.exit_code) == ([], 69)
+    assert (rig.row(first).state, rig.row(first).attempts) == (State.WAITING, 0)
+    assert [upload.path for upload in (first, second) if (rig.camera / upload.path).exists()] == [
+        first.path, second.path,
+    ]  # fmt: skip
+    assert results(rig.run_inside()) == [Result.TRANSCODED] * 2
 
 
 def test_original_bytes_are_copied_only_where_they_fit(rig: Rig) -> None:

@@ -739,6 +739,16 @@ def test_claim_that_a_disk_fails_to_keep_is_told(place: Place, tmp_path: Path, w
     assert ended.stdout == "ResourceError\n", ended.stderr
 
 
+@pytest.mark.parametrize(("call", "told"), [("read", "StartupError"), ("pread64", "ResourceError")])
+def test_marker_that_the_disk_fails_to_read_is_told_as_such(place: Place, tmp_path: Path, call: str, told: str) -> None:
+    """Nobody is advised to replace it. One look at a marker is by its path, the other at the one that is locked."""
+    place.claim()
+    marker = str(place.marker(Tree.ARCHIVE))
+    ended = claims(place, tmp_path / "strace", "-P", marker, "-e", f"inject={call}:error=EIO")
+    assert "INJECTED" in (tmp_path / "strace").read_text(encoding="utf-8")
+    assert ended.stdout == f"{told}\n", ended.stderr
+
+
 def test_claim_on_a_full_disk_is_told_and_goes_on_later(place: Place, tmp_path: Path) -> None:
     """strace stands for the disk: the marker can be made, and nothing can be written into it."""
     ended = claims(place, tmp_path / "strace", "-e", "inject=pwrite64:error=ENOSPC")
