@@ -408,7 +408,7 @@ class FileManager:
         would last longer than what it names.
         """
         with self.opened(old.tree, old.path) as handle:
-            sync(handle, old.path)
+            sync(handle)
         try:
             path = self._in_directories(new.tree, new.path.parts[:-1], partial(self._rename_to_free, old, new))
         except OSError as error:
