@@ -548,6 +548,7 @@ def test_a_run_relies_on_nothing_that_is_not_on_the_disk(tmp_path: Path) -> None
         "sync archived",
         "commit CATALOG",
         "rename 2026/07/01/CLIP to 2026/07/01/GONE",
+        "sync 2026/07/01/GONE",
         "rename 2026/07/01/GONE to .deleted/2026/07/01/CLIP",
         "sync .deleted/2026/07/01",
         "sync .deleted/2026/07",
