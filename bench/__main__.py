@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import cleanup, idle, latency, overhead, quality, quality_guide
+from bench import cleanup, idle, latency, overhead, quality, quality_guide, soak
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -15,12 +15,13 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup|soak")
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
+    _add_soak(kinds.add_parser("soak", help="whether what the daemon holds is flat under steady uploads"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -68,6 +69,14 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recordings", type=_positive, default=1_000_000, help="in the catalog (%(default)s)")
     parser.add_argument("--removed", type=_positive, default=10_000, help="in each round (%(default)s)")
     parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
+    _add_places(parser)
+
+
+def _add_soak(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_soak)
+    parser.add_argument("--minutes", type=_positive, default=60, help="for so long (%(default)s)")
+    parser.add_argument("--per-minute", type=_positive, default=20, help="clips (%(default)s)")
+    parser.add_argument("--ceiling", type=_positive, default=100, metavar="KB", help="of each tree (%(default)s)")
     _add_places(parser)
 
 
@@ -127,6 +136,14 @@ def _cleanup(given: argparse.Namespace) -> int:
     print(cleanup.table(result))
     print(f"kept as {kept}")
     return 0
+
+
+def _soak(given: argparse.Namespace) -> int:
+    result = soak.run(given.minutes, given.per_minute, given.ceiling, given.work)
+    kept = soak.keep(result, given.results)
+    print(soak.table(result))
+    print(f"kept as {kept}")
+    return 0 if result.is_met else 1
 
 
 if __name__ == "__main__":
