@@ -15,16 +15,19 @@ from archiverd.policy.model import Fingerprint, Place, Recording, State, Trashed
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import (
     Aside,
+    Deaths,
     Removal,
     Trace,
     after_death,
     after_removal,
     aside_step,
     owner_of_gone,
+    put_off_s,
     removable_part,
 )
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_connection import DEATHS
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
 from archiverd.trees import put_back_cleared
@@ -96,8 +99,9 @@ class Recoverer:
             now = self._clock()
             self._catalog.wait(recording, "its job could not go on", now, now)
             return
-        now = self._clock()
-        match after_death(recording, archive_stands=stands):
+        now, deaths = self._clock(), self._deaths_with(recording) if died else Deaths()
+        fare_well = self._catalog.archived_since(deaths.blamed_to)
+        match after_death(recording, deaths, archive_stands=stands, others_fare_well=fare_well):
             case Trace.FINISH:
                 assert recording.archive is not None, "a recording being published has the name of its archive"
                 assert recording.receipt is not None, "and its receipt"
@@ -107,11 +111,22 @@ class Recoverer:
             case Trace.QUARANTINE:
                 reason = f"the process died {recording.crashes + 1} times in a row while working on it"
                 self._catalog.quarantine(recording, reason, now)
+                self._catalog.correct(DEATHS, replace(deaths, blamed_to=self._catalog.last_change()).to_text())
                 troubles.append(Outcome(recording.path, Result.QUARANTINED, reason, recording.fingerprint.size))
             case Trace.REDO:
-                self._catalog.crashed(recording, now)
+                self._catalog.crashed(recording, "the process died while working on it", now, now)
+            case Trace.PUT_OFF:
+                crashes = recording.crashes + 1
+                reason = f"the process died {crashes} times while working on it; the machine may be at fault"
+                self._catalog.crashed(recording, reason, now + put_off_s(crashes), now)
             case unreachable:
                 assert_never(unreachable)
+
+    def _deaths_with(self, recording: Recording) -> Deaths:
+        """The latest deaths, with this one, which is noted."""
+        deaths = Deaths.from_text(self._catalog.recall(DEATHS)).then(recording.id)
+        self._catalog.correct(DEATHS, deaths.to_text())
+        return deaths
 
     def _recover_removal(self, recording: Recording) -> None:
         """Let go of a claim whose job died, or note what that job has removed and could not say so."""
