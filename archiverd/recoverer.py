@@ -119,6 +119,7 @@ class Recoverer:
                 crashes = recording.crashes + 1
                 reason = f"the process died {crashes} times while working on it; the machine may be at fault"
                 self._catalog.crashed(recording, reason, now + put_off_s(crashes), now)
+                self._catalog.correct(DEATHS, replace(deaths, put_off=recording.id).to_text())
             case unreachable:
                 assert_never(unreachable)
 

@@ -40,6 +40,7 @@ class Deaths:
     recording: int = 0  # its id
     in_a_row: int = 0  # of it, and of no other between
     blamed_to: int = 0  # how far the catalog's history had come when a recording was last quarantined for its deaths
+    put_off: int = 0  # the id of the latest that was put off for its deaths
 
     def then(self, recording: int) -> Deaths:
         """With one more, of this recording."""
@@ -54,7 +55,7 @@ class Deaths:
         """What the catalog keeps; none where that is nothing, or makes no sense."""
         try:
             values = json.loads(text or "")
-            return cls(int(values["recording"]), int(values["in_a_row"]), int(values["blamed_to"]))
+            return cls(*(int(values[name]) for name in ("recording", "in_a_row", "blamed_to", "put_off")))
         except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             return cls()
 

@@ -605,6 +605,10 @@ class Catalog(CatalogRetention):
         with self._faults():
             return self._load(identity)
 
+    def waits(self, identity: int) -> Recording | None:
+        """The row of that id, where it is there and waits."""
+        return next(iter(self._select("id = ? AND state = ?", (identity, State.WAITING))), None)
+
     def history(self, recording: Recording) -> list[Event]:
         """Everything that happened to a recording, in order."""
         with self._faults():

@@ -72,7 +72,7 @@ def test_deaths_in_a_row_are_those_of_one_recording() -> None:
     assert counts == [1, 2, 1, 1, 2, 3]
 
 
-@pytest.mark.parametrize("deaths", [Deaths(), Deaths(7, 3, 99)])
+@pytest.mark.parametrize("deaths", [Deaths(), Deaths(7, 3, 99, 8)])
 def test_deaths_are_read_as_they_were_kept(deaths: Deaths) -> None:
     assert Deaths.from_text(deaths.to_text()) == deaths
 
