@@ -83,8 +83,7 @@ def test_storm_of_kills_loses_nothing_makes_nothing_twice_and_blames_nobody(rig:
     assert_each_is_archived_once(rig, upload.cameras, old, deleting=deleting)
     checked = archiverd("check", "--full", rig.camera, config=rig.config_file)
     assert checked.code == 0, checked.out
-    blamed = [recording for recording, state in deaths(rig) if state is State.QUARANTINED]
-    assert blamed == [], struck.told
+    assert_nobody_is_blamed_for_what_hit_others_too(rig)
 
 
 class Uploading:
@@ -170,6 +169,14 @@ def assert_each_is_archived_once(rig: Rig, cameras: Cameras, old: Old, *, deleti
         assert places == 1 or (deleting and not places and path.with_suffix(".mp4") not in partial), path
     old.assert_the_oldest_went({*gone} & {*old.contents.values()})
     rig.assert_bystanders_untouched()
+
+
+def assert_nobody_is_blamed_for_what_hit_others_too(rig: Rig) -> None:
+    """A kill may by chance hit the same clip five times, and none between: that is quarantined, and was asked for."""
+    told = list(deaths(rig))
+    for at, (recording, state) in enumerate(told):
+        if state is State.QUARANTINED:
+            assert {one for one, _ in told[max(0, at + 1 - CRASH_LIMIT) : at + 1]} == {recording}, told
 
 
 def named(rig: Rig, sha256: str) -> PurePosixPath | str:

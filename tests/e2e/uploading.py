@@ -56,7 +56,7 @@ class Gate:
     """
 
     def __init__(self, rig: Rig, more: str = "", *, patience_s: float = _PATIENCE_S) -> None:
-        """`more`: what else the fake is to do, see `Rig.fake_ffmpeg`. Nothing is waited for longer than `patience_s`."""
+        """`more`: what else the fake is to do, see `Rig.fake_ffmpeg`. No wait is longer than `patience_s`."""
         self.patience_s = patience_s
         self._folder = rig.base / "gates"
         self._folder.mkdir()
