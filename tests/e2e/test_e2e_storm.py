@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -136,7 +137,8 @@ def settle(rig: Rig, cameras: Cameras, daemon: Serving) -> None:
         except ArchiverError:  # a commit is going on
             return False
         for row in rows:
-            if row.state in (State.WAITING, State.QUARANTINED) and row.crashes >= CRASH_LIMIT - 1:
+            put_off = row.state is State.WAITING and row.not_before > time.time() + 60
+            if row.crashes >= CRASH_LIMIT - 1 and (put_off or row.state is State.QUARANTINED):
                 asked = archiverd("retry", rig.camera / row.path, "--directory", rig.camera, config=rig.config_file)
                 assert asked.code == 0, asked.err
         standing = {path for path in (rig.camera / rig.path()).parent.glob("REO_*.mp4") if not path.is_symlink()}
