@@ -281,9 +281,13 @@ def run(minutes: float, per_minute: float, ceiling_kb: int, work: Path | None = 
         tree.config.write_text(_CONFIG.format(ceiling=ceiling_kb))
         with daemon.running(tree.camera, tree.config) as process:
             print(f"measuring for {minutes:g} minutes", file=sys.stderr)
-            looks = _measured(tree, process.pid, minutes, per_minute)
-            _wait_for_archives(tree, process.pid)
-            standing = tree.look(process.pid, looks[-1].at_s).archives
+            try:
+                looks = _measured(tree, process.pid, minutes, per_minute)
+                _wait_for_archives(tree, process.pid)
+                standing = tree.look(process.pid, looks[-1].at_s).archives
+            except OSError as error:  # it has ended, or its trees are gone
+                said = daemon.said(tree.config.with_name("daemon.log"))
+                raise BenchError(f"{error}; the daemon said: {said}") from error
     archived = tree.archived - _BEFORE
     return Result(
         datetime.now(UTC).isoformat(timespec="seconds"), minutes, per_minute, command.machine(), tree.uploaded,
