@@ -20,9 +20,9 @@ from archiverd.policy.recovery import (
     Trace,
     after_death,
     after_removal,
+    again_after_s,
     aside_step,
     owner_of_gone,
-    put_off_s,
     removable_part,
 )
 from archiverd.policy.stop import StopToken
@@ -100,6 +100,7 @@ class Recoverer:
             self._catalog.wait(recording, "its job could not go on", now, now)
             return
         now, deaths = self._clock(), self._deaths_with(recording) if died else Deaths()
+        crashes = recording.crashes + 1
         fare_well = self._catalog.archived_since(deaths.blamed_to)
         match after_death(recording, deaths, archive_stands=stands, others_fare_well=fare_well):
             case Trace.FINISH:
@@ -109,16 +110,16 @@ class Recoverer:
                 receipt = replace(recording.receipt, committed_at=now)
                 self._catalog.archived(recording, receipt, "its archive was found published after a restart", now)
             case Trace.QUARANTINE:
-                reason = f"the process died {recording.crashes + 1} times in a row while working on it"
+                reason = f"the process died {crashes} times in a row while working on it"
                 self._catalog.quarantine(recording, reason, now)
                 self._catalog.correct(DEATHS, replace(deaths, blamed_to=self._catalog.last_change()).to_text())
                 troubles.append(Outcome(recording.path, Result.QUARANTINED, reason, recording.fingerprint.size))
             case Trace.REDO:
-                self._catalog.crashed(recording, "the process died while working on it", now, now)
+                again_at = now + again_after_s(crashes)
+                self._catalog.crashed(recording, "the process died while working on it", again_at, now)
             case Trace.PUT_OFF:
-                crashes = recording.crashes + 1
                 reason = f"the process died {crashes} times while working on it; the machine may be at fault"
-                self._catalog.crashed(recording, reason, now + put_off_s(crashes), now)
+                self._catalog.crashed(recording, reason, now + again_after_s(crashes), now)
                 self._catalog.correct(DEATHS, replace(deaths, put_off=recording.id).to_text())
             case unreachable:
                 assert_never(unreachable)

@@ -12,6 +12,7 @@ from archiverd.policy.naming import PartName
 
 _SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,18})")  # `s` is no hexadecimal digit, so it can't be part of a job
 CRASH_LIMIT = 5  # deaths in a row while working on one recording, until it is thought to be the cause
+_OTHERS_S = 15.0  # a start needs a second or two to see what stands in the trees
 _FIRST_S = 600.0
 _LONGEST_S = 6 * 3600.0
 
@@ -77,11 +78,15 @@ def after_death(recording: Recording, deaths: Deaths, *, archive_stands: bool, o
     return Trace.QUARANTINE if deaths.in_a_row >= CRASH_LIMIT and others_fare_well else Trace.PUT_OFF
 
 
-def put_off_s(crashes: int) -> float:
-    """How long a recording waits that has died so often: ten minutes at first, twice as long each time, to six hours.
+def again_after_s(crashes: int) -> float:
+    """How long a recording waits that has died so often.
 
-    The others have their turn meanwhile, and a machine that is at fault is not kept at it.
+    Not at all the first time: the power failed, as a rule. Then for so long that a start sees the others, and they have
+    their turn, twice as long each time; from the limit on from ten minutes to six hours, so that a machine that is at
+    fault is not kept at it.
     """
+    if crashes < CRASH_LIMIT:
+        return _OTHERS_S * 2.0 ** (crashes - 2) if crashes > 1 else 0.0
     return min(_LONGEST_S, _FIRST_S * 2.0 ** min(crashes - CRASH_LIMIT, 10))
 
 

@@ -16,9 +16,9 @@ from archiverd.policy.recovery import (
     Trace,
     after_death,
     after_removal,
+    again_after_s,
     aside_step,
     owner_of_gone,
-    put_off_s,
     removable_part,
     snapshot_job,
 )
@@ -82,9 +82,9 @@ def test_deaths_that_make_no_sense_are_none(text: str | None) -> None:
     assert Deaths.from_text(text) == Deaths()
 
 
-def test_recording_is_put_off_for_longer_each_time_and_never_for_good() -> None:
-    waits = [put_off_s(crashes) for crashes in (5, 6, 7, 10, 11, 10_000)]
-    assert waits == [600, 1200, 2400, 19_200, 21_600, 21_600]
+def test_recording_waits_for_longer_after_each_death_and_never_for_good() -> None:
+    waits = [again_after_s(crashes) for crashes in (1, 2, 3, 4, 5, 6, 7, 10, 11, 10_000)]
+    assert waits == [0, 15, 30, 60, 600, 1200, 2400, 19_200, 21_600, 21_600]
 
 
 def test_five_deaths_are_the_limit() -> None:
