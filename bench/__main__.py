@@ -76,7 +76,9 @@ def _add_soak(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(measure=_soak)
     parser.add_argument("--minutes", type=_positive, default=60, help="for so long (%(default)s)")
     parser.add_argument("--per-minute", type=_positive, default=20, help="clips (%(default)s)")
-    parser.add_argument("--ceiling", type=_positive, default=40, metavar="KB", help="of each tree (%(default)s)")
+    parser.add_argument(
+        "--ceiling", type=_positive, default=40, metavar="KB", help="of archive and of trash (%(default)s)"
+    )
     _add_places(parser)
 
 

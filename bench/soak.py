@@ -50,10 +50,14 @@ hardware = "software"
 codec = "h264"
 preset = "ultrafast"
 min_free = "none"
-clean_output = true
-max_size = "{ceiling}KB"
 max_removal = 100
 history = "30 days"
+[[retention]]
+tree = "archive"
+max_size = "{ceiling}KB"
+[[retention]]
+tree = "trash"
+max_size = "{ceiling}KB"
 """
 
 
