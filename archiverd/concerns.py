@@ -10,12 +10,15 @@ from archiverd.policy.model import State
 from archiverd.policy.naming import printable
 from archiverd.policy.problems import Course, Problem, ProblemKind
 from archiverd.policy.quiet import GIVEN_UP_S, Rhythm, Upload, given_up, latest, problem_of, unusual_pause_s
+from archiverd.policy.recovery import CRASH_LIMIT, Deaths
 from archiverd.policy.room import cramped
 from archiverd.policy.rungs import Rung
 from archiverd.problems import Problems
 from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_connection import DEATHS
 from archiverd.storage.roots import rooms_of
 
+_WHO_KILLS = "The journal of the system tells what ends it: too little memory, the watchdog, power that fails"
 _TURN_S = 2.0  # a look costs a tenth of a millisecond
 _BREAK_S = 900.0  # between two steps: the machine slept, the clock jumped, or nobody listened
 _CHUNK = 1000  # uploads read in a step
@@ -57,7 +60,7 @@ class Concerns:
         short = cramped(rooms_of(self._places), self._min_free, before)
         self._cramped = {problem.subject for problem in short}
         self._problems.found(ProblemKind.DISK, short)
-        self._problems.found(ProblemKind.QUARANTINED, self._quarantined())
+        self._problems.found(ProblemKind.QUARANTINED, [*self._quarantined(), *self._put_off()])
         self._problems.found(ProblemKind.HARDWARE, self._fallen())
         known = self._open(ProblemKind.QUIET)
         quiet = self._cameras.quiet(min(now, self._heard_until()), self._heard_since, known)
@@ -78,6 +81,15 @@ class Concerns:
         remedy = "`archiverd why PATH` tells what is wrong with one, `archiverd retry PATH` has it tried again"
         message = f"{many} {printable(newest.path)}: {newest.reason}"
         return [Problem(ProblemKind.QUARANTINED, "", message, remedy)]
+
+    def _put_off(self) -> list[Problem]:
+        """That the process dies again and again, and of no one recording alone: nobody is quarantined for that."""
+        deaths = Deaths.from_text(self._catalog.recall(DEATHS))
+        row = self._catalog.waits(deaths.put_off) if deaths.put_off else None
+        if row is None or row.crashes < CRASH_LIMIT:
+            return []
+        message = f"archiverd dies again and again, {row.crashes} times while working on {printable(row.path)}"
+        return [Problem(ProblemKind.QUARANTINED, "deaths", f"{message}, which waits for a while each time", _WHO_KILLS)]
 
     # -- hardware -----------------------------------------------------------------------------------------
 

@@ -15,16 +15,19 @@ from archiverd.policy.model import Fingerprint, Place, Recording, State, Trashed
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.recovery import (
     Aside,
+    Deaths,
     Removal,
     Trace,
     after_death,
     after_removal,
+    again_after_s,
     aside_step,
     owner_of_gone,
     removable_part,
 )
 from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_connection import DEATHS
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager
 from archiverd.trees import put_back_cleared
@@ -96,8 +99,10 @@ class Recoverer:
             now = self._clock()
             self._catalog.wait(recording, "its job could not go on", now, now)
             return
-        now = self._clock()
-        match after_death(recording, archive_stands=stands):
+        now, deaths = self._clock(), self._deaths_with(recording) if died else Deaths()
+        crashes = recording.crashes + 1
+        fare_well = self._catalog.archived_since(deaths.blamed_to)
+        match after_death(recording, deaths, archive_stands=stands, others_fare_well=fare_well):
             case Trace.FINISH:
                 assert recording.archive is not None, "a recording being published has the name of its archive"
                 assert recording.receipt is not None, "and its receipt"
@@ -105,13 +110,25 @@ class Recoverer:
                 receipt = replace(recording.receipt, committed_at=now)
                 self._catalog.archived(recording, receipt, "its archive was found published after a restart", now)
             case Trace.QUARANTINE:
-                reason = f"the process died {recording.crashes + 1} times in a row while working on it"
+                reason = f"the process died {crashes} times in a row while working on it"
                 self._catalog.quarantine(recording, reason, now)
+                self._catalog.correct(DEATHS, replace(deaths, blamed_to=self._catalog.last_change()).to_text())
                 troubles.append(Outcome(recording.path, Result.QUARANTINED, reason, recording.fingerprint.size))
             case Trace.REDO:
-                self._catalog.crashed(recording, now)
+                again_at = now + again_after_s(crashes)
+                self._catalog.crashed(recording, "the process died while working on it", again_at, now)
+            case Trace.PUT_OFF:
+                reason = f"the process died {crashes} times while working on it; the machine may be at fault"
+                self._catalog.crashed(recording, reason, now + again_after_s(crashes), now)
+                self._catalog.correct(DEATHS, replace(deaths, put_off=recording.id).to_text())
             case unreachable:
                 assert_never(unreachable)
+
+    def _deaths_with(self, recording: Recording) -> Deaths:
+        """The latest deaths, with this one, which is noted."""
+        deaths = Deaths.from_text(self._catalog.recall(DEATHS)).then(recording.id)
+        self._catalog.correct(DEATHS, deaths.to_text())
+        return deaths
 
     def _recover_removal(self, recording: Recording) -> None:
         """Let go of a claim whose job died, or note what that job has removed and could not say so."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import cleanup, confinement, idle, latency, overhead, quality, quality_guide
+from bench import cleanup, confinement, idle, latency, overhead, quality, quality_guide, soak
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -15,13 +15,14 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup|confinement")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup|confinement|soak")
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
     _add_confinement(kinds.add_parser("confinement", help="one clip with ffmpeg confined, and not"))
+    _add_soak(kinds.add_parser("soak", help="whether what the daemon holds is flat under steady uploads"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -76,6 +77,16 @@ def _add_confinement(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(measure=_confinement)
     parser.add_argument("--rounds", type=_positive, default=7, help="of both (%(default)s)")
     parser.add_argument("--seconds", type=_positive, default=5, help="length of the clip (%(default)s)")
+    _add_places(parser)
+
+
+def _add_soak(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_soak)
+    parser.add_argument("--minutes", type=_positive, default=60, help="for so long (%(default)s)")
+    parser.add_argument("--per-minute", type=_positive, default=20, help="clips (%(default)s)")
+    parser.add_argument(
+        "--ceiling", type=_positive, default=40, metavar="KB", help="of archive and of trash (%(default)s)"
+    )
     _add_places(parser)
 
 
@@ -143,6 +154,14 @@ def _confinement(given: argparse.Namespace) -> int:
     print(confinement.table(result))
     print(f"kept as {kept}")
     return 0
+
+
+def _soak(given: argparse.Namespace) -> int:
+    result = soak.run(given.minutes, given.per_minute, given.ceiling, given.work)
+    kept = soak.keep(result, given.results)
+    print(soak.table(result))
+    print(f"kept as {kept}")
+    return 0 if result.is_met else 1
 
 
 if __name__ == "__main__":

@@ -133,6 +133,7 @@ def plan_run(discovery: Discovery, known: Iterable[Recording], manner: Manner, n
     late, orphans = _plan_late_snapshots(discovery, late_by_clip, manner, now)
     items += late
     items.sort(key=_age, reverse=manner.newest_first)
+    items.sort(key=_deaths)
     found_paths = {found.clip.path for found in discovery.recordings}
     absent = (row for rows_of_path in rows.values() for row in rows_of_path if row.path not in found_paths)
     return RunPlan(
@@ -157,6 +158,11 @@ def _is_missed(row: Recording, manner: Manner) -> bool:
 def _age(item: Planned) -> tuple[str, PurePosixPath]:
     name = item.found.clip.name if item.found else item.known.name if item.known else None
     return (name.taken_at.isoformat() if name else "", item.path)
+
+
+def _deaths(item: Planned) -> int:
+    """How often the process died with its job: what never did so has its turn first."""
+    return item.known.crashes if item.known else 0
 
 
 _Late = list[tuple[Recording, tuple[FoundFile, ...]]]  # recordings that are done with, and what came after them

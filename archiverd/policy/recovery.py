@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from archiverd.policy.model import Fingerprint, Recording, State
@@ -10,12 +12,16 @@ from archiverd.policy.naming import PartName
 
 _SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,18})")  # `s` is no hexadecimal digit, so it can't be part of a job
 CRASH_LIMIT = 5  # deaths in a row while working on one recording, until it is thought to be the cause
+_OTHERS_S = 15.0  # a start needs a second or two to see what stands in the trees
+_FIRST_S = 600.0
+_LONGEST_S = 6 * 3600.0
 
 
 class Trace(StrEnum):
     """What becomes of a recording whose job died."""
 
     REDO = "redo"  # back to waiting; its part is worth nothing
+    PUT_OFF = "put off"  # back to waiting, for longer: it died often, and that may well be the machine's doing
     QUARANTINE = "quarantine"  # it has taken the process down too often
     FINISH = "finish"  # its archive stands as committed: sync it and go on
 
@@ -28,16 +34,60 @@ class Aside(StrEnum):
     LEAVE = "leave"  # nobody knows its name
 
 
-def after_death(recording: Recording, *, archive_stands: bool) -> Trace:
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """The latest deaths of the process within a job, as far as they were of one recording; kept in the catalog."""
+
+    recording: int = 0  # its id
+    in_a_row: int = 0  # of it, and of no other between
+    blamed_to: int = 0  # how far the catalog's history had come when a recording was last quarantined for its deaths
+    put_off: int = 0  # the id of the latest that was put off for its deaths
+
+    def then(self, recording: int) -> Deaths:
+        """With one more, of this recording."""
+        return replace(self, recording=recording, in_a_row=self.in_a_row + 1 if recording == self.recording else 1)
+
+    def to_text(self) -> str:
+        """As the catalog keeps it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Deaths:
+        """What the catalog keeps; none where that is nothing, or makes no sense."""
+        try:
+            values = json.loads(text or "")
+            return cls(*(int(values[name]) for name in ("recording", "in_a_row", "blamed_to", "put_off")))
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            return cls()
+
+
+def after_death(recording: Recording, deaths: Deaths, *, archive_stands: bool, others_fare_well: bool) -> Trace:
     """A recording found ACTIVE or PUBLISHING at a start: its job died with the process.
 
-    `archive_stands`: a file of exactly the committed size and SHA-256 stands under the committed name.
+    `archive_stands`: a file of exactly the committed size and SHA-256 stands under the committed name. `deaths`: this
+    one included. `others_fare_well`: an archive was made since a recording was last quarantined for its deaths.
+
+    What kills the process (the kernel short of memory, a watchdog, a plug that is pulled) can't be told. A recording is
+    the cause as far as one can see where the process dies of it again and again, and of no other. Where others die
+    too, or where the last one that was blamed has changed nothing, it is the machine, and counts against no file.
     """
     if recording.state is State.PUBLISHING and archive_stands:
         return Trace.FINISH
-    if recording.crashes + 1 >= CRASH_LIMIT:
-        return Trace.QUARANTINE
-    return Trace.REDO
+    if recording.crashes + 1 < CRASH_LIMIT:
+        return Trace.REDO
+    return Trace.QUARANTINE if deaths.in_a_row >= CRASH_LIMIT and others_fare_well else Trace.PUT_OFF
+
+
+def again_after_s(crashes: int) -> float:
+    """How long a recording waits that has died so often.
+
+    Not at all the first time: the power failed, as a rule. Then for so long that a start sees the others, and they have
+    their turn, twice as long each time; from the limit on from ten minutes to six hours, so that a machine that is at
+    fault is not kept at it.
+    """
+    if crashes < CRASH_LIMIT:
+        return _OTHERS_S * 2.0 ** (crashes - 2) if crashes > 1 else 0.0
+    return min(_LONGEST_S, _FIRST_S * 2.0 ** min(crashes - CRASH_LIMIT, 10))
 
 
 def removable_part(part: PartName, catalog_id: str) -> bool:

@@ -244,12 +244,12 @@ class Catalog(CatalogRetention):
             self._put_receipt(recording.id, None)
             return self._load(recording.id)
 
-    def crashed(self, recording: Recording, now: float) -> Recording:
+    def crashed(self, recording: Recording, reason: str, not_before: float, now: float) -> Recording:
         """Put a recording back to wait whose job died with the process, and count that."""
         with self._writing():
-            reason = "the process died while working on it"
             self._move(
-                recording, State.WAITING, reason, now, from_=recording.state, trouble=True, job="", not_before=now,
+                recording, State.WAITING, reason, now, from_=recording.state, trouble=True, job="",
+                not_before=not_before,
                 crashes=recording.crashes + 1, archive=None, archive_sha256="", archive_size=0,
             )  # fmt: skip
             self._put_receipt(recording.id, None)
@@ -446,12 +446,18 @@ class Catalog(CatalogRetention):
     def due(self, now: float, *, newest_first: bool = False) -> Recording | None:
         """What is to be taken up next: a source that is to be let go of, else the oldest clip that has waited enough.
 
+        One with whose job the process died comes after all others: were it the cause, they would never have a turn, and
+        were it not, it would be hit again and again.
         What is due later than anything is ever put off was put off by a clock that was ahead, and is due.
         """
         order = "taken_at DESC, id" if newest_first else "taken_at, id"
-        for state, first in ((State.ARCHIVED, "not_before, id"), (State.WAITING, order)):
+        for state, which, first in (
+            (State.ARCHIVED, "", "not_before, id"),
+            (State.WAITING, " AND crashes = 0", order),  # by the index; those with deaths are few
+            (State.WAITING, " AND crashes > 0", f"crashes, {order}"),
+        ):
             found = self._select(
-                f"state = ? AND (not_before <= ? OR not_before > ?) ORDER BY {first} LIMIT 1",
+                f"state = ? AND (not_before <= ? OR not_before > ?){which} ORDER BY {first} LIMIT 1",
                 (state, now, now + LONGEST_WAIT_S),
             )
             if found:
@@ -598,6 +604,10 @@ class Catalog(CatalogRetention):
         """The row of an id that was read before."""
         with self._faults():
             return self._load(identity)
+
+    def waits(self, identity: int) -> Recording | None:
+        """The row of that id, where it is there and waits."""
+        return next(iter(self._select("id = ? AND state = ?", (identity, State.WAITING))), None)
 
     def history(self, recording: Recording) -> list[Event]:
         """Everything that happened to a recording, in order."""

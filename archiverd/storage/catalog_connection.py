@@ -30,6 +30,7 @@ SOURCE_ROOT = "source_root"  # the nonce of the source root it began with
 TREES_READ = "trees_read"  # when all that the trees told of what is done was entered
 ACCEPTED = "cleanup"  # by which rules, and when, a cleanup last went ahead
 HELD = "cleanup_held"  # one that waits for its owner
+DEATHS = "deaths"  # the latest deaths of the process within a job
 INVENTORY = "inventory"  # what stood in archive and trash when that was looked at last
 
 _PATIENCE_S = 20.0  # a commit waits so long for who reads: somebody checks a large catalog

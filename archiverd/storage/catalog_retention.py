@@ -310,6 +310,16 @@ class CatalogRetention(CatalogConnection):
         with self._faults():
             return int(self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM history").fetchone()[0])
 
+    def archived_since(self, change: int) -> bool:
+        """Whether an archive was made, or found standing, since the history had come so far; True where it has not."""
+        if not change:
+            return True
+        with self._faults():
+            row = self._connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM history WHERE id > ? AND state = 'archived')", (change,)
+            ).fetchone()
+        return bool(row[0])
+
     def began_at(self) -> float | None:
         """When the first line of its history was written, in seconds since the epoch; None where none was."""
         with self._faults():

@@ -99,7 +99,7 @@ def assert_archives_sound(rig: Rig) -> Places:
         # Of an archive that a new catalog found standing no hash is known; one that names no source is its source.
         assert (path.stat().st_size, receipt.archive_sha256 or sha256) == (receipt.archive.size, sha256)
         assert receipt.archive_sha256 or receipt.kind is ArchiveKind.REBUILT
-        frames, told = _probed(path)
+        frames, told = probed(path)
         assert frames == receipt.frames > 0
         assert told in (receipt.source_sha256, "")
         found.setdefault(receipt.source_sha256 or sha256, set()).add(archive)
@@ -183,7 +183,7 @@ def _receipts(rig: Rig) -> dict[PurePosixPath, Receipt]:
     return found
 
 
-def _probed(path: Path) -> tuple[int, str]:
+def probed(path: Path) -> tuple[int, str]:
     """How many frames decode, and the source its metadata name; the least decoding error fails."""
     sha256 = sha256_of(path)
     if sha256 not in _KNOWN:

@@ -94,6 +94,29 @@ def test_killed_daemon_loses_nothing(rig: Rig) -> None:
     assert_all_archived(rig)
 
 
+def test_clip_with_which_the_daemon_died_twice_lets_those_go_first_that_came_meanwhile(rig: Rig) -> None:
+    held = rig.upload("a")
+    reached = rig.base / "reached"
+    rig.fake_ffmpeg(f"""
+        if transcoding and any({held.path.name!r} in word for word in arguments):
+            open({str(reached)!r}, "w").close()
+            time.sleep(60)
+        """)
+    for _ in range(2):
+        with serving(rig) as daemon:
+            until(reached.exists, 60)
+            daemon.signal(signal.SIGKILL)
+            daemon.process.wait(10)
+        reached.unlink()
+    other = rig.upload("b", rig.path(1))
+
+    with serving(rig):
+        becomes(rig, other, State.DONE)
+
+        assert not reached.exists()
+        assert (rig.row(held).state, rig.row(held).crashes) == (State.WAITING, 2)
+
+
 # -- reload -----------------------------------------------------------------------------------------------------------
 
 

@@ -249,6 +249,32 @@ def test_recording_that_survives_its_last_chance_counts_from_nothing_again(rig: 
     assert_all_archived(rig)
 
 
+def test_machine_on_which_each_job_dies_has_nobody_quarantined(rig: Rig) -> None:
+    both = [rig.upload(name, rig.path(minute)) for minute, name in enumerate("ab")]
+    for _ in range(2 * CRASH_LIMIT):
+        rig.run_until_killed("finish_part:before")
+
+    assert rig.run_to_the_end() == 0
+
+    assert [rig.row(upload).state for upload in both] == [State.DONE, State.DONE]
+    assert_all_archived(rig)
+
+
+def test_second_recording_is_not_blamed_before_one_has_gone_well(rig: Rig) -> None:
+    first = rig.upload("a")
+    for _ in range(CRASH_LIMIT):
+        rig.run_until_killed("finish_part:before")
+    second = rig.upload("b", rig.path(1))
+    for _ in range(CRASH_LIMIT):
+        rig.run_until_killed("finish_part:before")
+
+    assert rig.run_to_the_end() == 0
+
+    assert [rig.row(upload).state for upload in (first, second)] == [State.QUARANTINED, State.DONE]
+    assert_nothing_lost(rig)
+    assert_no_traces(rig)
+
+
 def test_kill_in_mid_transcode_leaves_no_ffmpeg(rig: Rig) -> None:
     upload = rig.upload("a")
     rig.fake_ffmpeg('if transcoding and first_time(): arguments[0:0] = ["-readrate", "0.01"]')

@@ -8,6 +8,7 @@ import hashlib
 import io
 import socket
 import struct
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -54,10 +55,13 @@ class Gate:
                 time.sleep(0.01)
     """
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, more: str = "", *, patience_s: float = _PATIENCE_S) -> None:
+        """`more`: what else the fake is to do, see `Rig.fake_ffmpeg`. No wait is longer than `patience_s`."""
+        self.patience_s = patience_s
         self._folder = rig.base / "gates"
         self._folder.mkdir()
-        rig.fake_ffmpeg(self._HOLD.format(folder=str(self._folder), patience_s=_PATIENCE_S))
+        hold = self._HOLD.format(folder=str(self._folder), patience_s=patience_s)
+        rig.fake_ffmpeg(textwrap.dedent(hold) + textwrap.dedent(more))
 
     def close(self, path: PurePosixPath) -> None:
         """Hold the next transcode of a clip."""
@@ -161,14 +165,14 @@ class Cameras:
     def _replaced_during(self, path: PurePosixPath) -> None:
         self._gate.close(path)
         self._store_whole(path, _clip(path))
-        until(lambda: self._gate.reached(path), _PATIENCE_S)
+        until(lambda: self._gate.reached(path), self._gate.patience_s)
         self._store_whole(path, _clip(path, "another"))
         self.overwritten.add(_sha256(_clip(path)))
         self._gate.open(path)
 
     def _replaced_after(self, path: PurePosixPath) -> None:
         self._store_whole(path, _clip(path))
-        until(lambda: not (self._rig.camera / path).exists(), _PATIENCE_S)
+        until(lambda: not (self._rig.camera / path).exists(), self._gate.patience_s)
         self._store_whole(path, _clip(path, "another"))
 
     # -- FTP ----------------------------------------------------------------------------------------------
@@ -205,7 +209,9 @@ class Cameras:
         with self._connected() as ftp:
             with self._transfer(ftp, f"STOR {path}") as connection:
                 connection.sendall(half)
-                until(lambda: file.exists() and file.stat().st_size == len(half))  # a reset drops what is on the way
+                until(
+                    lambda: file.exists() and file.stat().st_size == len(half), 60
+                )  # a reset drops what is on the way
                 if reset:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             ftp.close()

@@ -588,7 +588,7 @@ STEPS: dict[str, tuple[State, Step, State]] = {
     "claim": (State.WAITING, lambda catalog, row: catalog.claim(row, "j1", NOW), State.ACTIVE),
     "claim again": (State.ARCHIVED, lambda catalog, row: catalog.claim(row, "j2", NOW), State.ARCHIVED),
     "wait": (State.ACTIVE, lambda catalog, row: catalog.wait(row, "later", NOW + 9, NOW), State.WAITING),
-    "crashed": (State.PUBLISHING, lambda catalog, row: catalog.crashed(row, NOW), State.WAITING),
+    "crashed": (State.PUBLISHING, lambda catalog, row: catalog.crashed(row, "died", NOW, NOW), State.WAITING),
     "publishing": (
         State.ACTIVE,
         lambda catalog, row: catalog.publishing(row, ARCHIVE, "a", 4, receipt(), NOW),
@@ -735,12 +735,47 @@ def test_wait_counts_only_failures(catalog: Catalog, failed: bool, attempts: int
 
 
 def test_crashed_counts_apart_from_failures(catalog: Catalog) -> None:
-    row = catalog.crashed(claimed(catalog), NOW)
+    row = catalog.crashed(claimed(catalog), "died", NOW, NOW)
     assert (row.crashes, row.attempts) == (1, 0)
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_what_died_comes_after_all_others_and_at_once_where_there_are_none(
+    catalog: Catalog, newest_first: bool
+) -> None:
+    rows = [nth_entry(catalog, number) for number in range(3)]
+    for index, deaths in ((0, 2), (1, 1)):
+        for job in range(deaths):
+            row = catalog.claim(catalog.reload(rows[index]), f"j{index}{job}", NOW)
+            catalog.crashed(row, "died", NOW, NOW)
+
+    order = []
+    while (row_due := catalog.due(NOW, newest_first=newest_first)) is not None:
+        order.append(row_due.id)
+        catalog.gone(row_due, "taken away", NOW)
+
+    assert order == [rows[2].id, rows[1].id, rows[0].id]
+
+
+def test_what_is_put_off_for_its_deaths_is_not_due_till_then(catalog: Catalog) -> None:
+    row = catalog.crashed(claimed(catalog), "died", NOW + 600, NOW)
+    assert catalog.due(NOW) is None
+    assert catalog.next_due(NOW) == NOW + 600
+    assert catalog.due(NOW + 600) == row
+
+
+def test_catalog_tells_whether_an_archive_was_made_since(catalog: Catalog) -> None:
+    assert catalog.archived_since(0)
+    row = publishing(catalog)
+    change = catalog.last_change()
+    assert not catalog.archived_since(change)
+    catalog.archived(row, receipt(), "transcoded", NOW)
+    assert catalog.archived_since(change)
+    assert not catalog.archived_since(catalog.last_change())
+
+
 def test_archived_forgets_failures_and_crashes(catalog: Catalog) -> None:
-    row = catalog.crashed(claimed(catalog), NOW)
+    row = catalog.crashed(claimed(catalog), "died", NOW, NOW)
     row = catalog.wait(catalog.claim(row, "j2", NOW), "ffmpeg failed", NOW, NOW, failed=True)
     row = catalog.publishing(catalog.claim(row, "j3", NOW), ARCHIVE, "a", 4, receipt(), NOW)
     row = catalog.archived(row, receipt(), "transcoded", NOW)

@@ -77,7 +77,7 @@ def test_line_tells_recording_camera_job_and_rung(catalog: Catalog, caplog: pyte
         (claimed, lambda c, row: c.wait(row, "later", NOW, NOW), ("INFO", "waiting", "later")),
         (
             claimed,
-            lambda c, row: c.crashed(row, NOW),
+            lambda c, row: c.crashed(row, "the process died while working on it", NOW, NOW),
             ("WARNING", "waiting", "the process died while working on it"),
         ),
         (claimed, lambda c, row: c.gone(row, "not there", NOW), ("INFO", "gone", "not there")),

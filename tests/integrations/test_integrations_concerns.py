@@ -14,9 +14,11 @@ from archiverd.concerns import Concerns
 from archiverd.policy.falling import STANDINGS, Breaker, Footing, Standing, Standings
 from archiverd.policy.model import Fingerprint, FoundRecording
 from archiverd.policy.problems import Course, Problem, ProblemKind
+from archiverd.policy.recovery import CRASH_LIMIT, Deaths
 from archiverd.policy.rungs import Kind, Rung
 from archiverd.problems import Problems
 from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_connection import DEATHS
 from archiverd.storage.catalog_schema import FILE_NAME
 from tests.recordings import MARK, NOW, PATH, found, receipt
 
@@ -92,6 +94,26 @@ def half_hours(days: int) -> Iterator[float]:
 
 def upload_for_days(catalog: Catalog, camera: str, days: int) -> None:
     enter(catalog, ((camera, at) for at in half_hours(days)))
+
+
+# -- deaths -----------------------------------------------------------------------------------------------
+
+
+def test_deaths_for_which_nobody_is_quarantined_are_told_until_it_is_archived(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    row = catalog.offer(found(), NOW, reason="new")
+    for number in range(CRASH_LIMIT):
+        watch.look()
+        assert watch.open(ProblemKind.QUARANTINED) == []
+        row = catalog.crashed(catalog.claim(row, f"j{number}", NOW), "the process died", NOW, NOW)
+    catalog.correct(DEATHS, Deaths(put_off=row.id).to_text())
+    watch.pass_by(20)
+    (problem,) = watch.open(ProblemKind.QUARANTINED)
+    assert problem.message.startswith(f"archiverd dies again and again, 5 times while working on {PATH}")
+    row = catalog.publishing(catalog.claim(row, "j9", NOW), PATH, "a" * 64, 400, receipt(), NOW)
+    catalog.archived(row, receipt(), "transcoded", NOW)
+    watch.pass_by(140, 20)
+    assert watch.open(ProblemKind.QUARANTINED) == []
 
 
 # -- quarantined ------------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from archiverd.policy.naming import PartName, gone_name, parse_gone_name
 from archiverd.policy.recovery import (
     CRASH_LIMIT,
     Aside,
+    Deaths,
     Removal,
     Trace,
     after_death,
     after_removal,
+    again_after_s,
     aside_step,
     owner_of_gone,
     removable_part,
@@ -23,6 +25,9 @@ from archiverd.policy.recovery import (
 from tests.recordings import MARK, recording
 
 LAST = CRASH_LIMIT - 1  # crashes counted before this one, which is the last allowed
+
+
+ALONE = Deaths(1, CRASH_LIMIT)  # the last deaths were all of this recording
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,46 @@ LAST = CRASH_LIMIT - 1  # crashes counted before this one, which is the last all
     ],
 )
 def test_recording_whose_job_died_is(state: State, stands: bool, crashes: int, trace: Trace) -> None:
-    assert after_death(recording(state, crashes=crashes), archive_stands=stands) is trace
+    row = recording(state, crashes=crashes)
+    assert after_death(row, ALONE, archive_stands=stands, others_fare_well=True) is trace
+
+
+@pytest.mark.parametrize(
+    ("deaths", "others_fare_well"),
+    [
+        pytest.param(Deaths(1, LAST), True, id="another died between"),
+        pytest.param(ALONE, False, id="another was blamed, and nothing has gone well since"),
+    ],
+)
+def test_recording_that_died_often_is_put_off_where_that_may_be_the_machine(
+    deaths: Deaths, others_fare_well: bool
+) -> None:
+    row = recording(State.ACTIVE, crashes=LAST)
+    assert after_death(row, deaths, archive_stands=False, others_fare_well=others_fare_well) is Trace.PUT_OFF
+
+
+def test_deaths_in_a_row_are_those_of_one_recording() -> None:
+    deaths = Deaths()
+    counts = []
+    for one in (7, 7, 8, 7, 7, 7):
+        deaths = deaths.then(one)
+        counts.append(deaths.in_a_row)
+    assert counts == [1, 2, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("deaths", [Deaths(), Deaths(7, 3, 99, 8)])
+def test_deaths_are_read_as_they_were_kept(deaths: Deaths) -> None:
+    assert Deaths.from_text(deaths.to_text()) == deaths
+
+
+@pytest.mark.parametrize("text", [None, "", "3", "{}", '{"recording": "a", "in_a_row": 1, "blamed_to": 1}', "[" * 9999])
+def test_deaths_that_make_no_sense_are_none(text: str | None) -> None:
+    assert Deaths.from_text(text) == Deaths()
+
+
+def test_recording_waits_for_longer_after_each_death_and_never_for_good() -> None:
+    waits = [again_after_s(crashes) for crashes in (1, 2, 3, 4, 5, 6, 7, 10, 11, 10_000)]
+    assert waits == [0, 15, 30, 60, 600, 1200, 2400, 19_200, 21_600, 21_600]
 
 
 def test_five_deaths_are_the_limit() -> None:
