@@ -293,9 +293,7 @@ class _Walk:
         return at + length
 
 
-def _check_places(
-    samples: tuple[array[int], array[int]], mdats: tuple[array[int], array[int]], *, grows: bool
-) -> None:
+def _check_places(samples: tuple[array[int], array[int]], mdats: tuple[array[int], array[int]], *, grows: bool) -> None:
     """Every chunk and run lies inside one `mdat`, the last of which may grow with the file, and no two share a byte.
 
     Starts and ends may be sorted apart: ranges overlap exactly when some end exceeds the start that comes after it.

@@ -1,8 +1,8 @@
 """What is fuzzed, and what must hold of every answer, whatever the bytes are.
 
-A target takes bytes and returns; an exception that leaves it is a finding. It asks more than that nothing is raised: an
-answer that contradicts itself, or the file, is a finding too. `python -m tests.fuzz` looks for such bytes, guided by the
-coverage of archiverd; `tests/units/test_units_fuzz.py` tries the corpus and its neighbours.
+A target takes bytes and returns; an exception that leaves it is a finding. It asks more than that nothing is raised:
+an answer that contradicts itself, or the file, is a finding too. `python -m tests.fuzz` looks for such bytes, guided by
+the coverage of archiverd; `tests/units/test_units_fuzz.py` tries the corpus and its neighbours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from archiverd.config import load, show
+from archiverd.config import Loaded, load, show
 from archiverd.errors import ConfigError
 from archiverd.media.boxes import BoxWalk, Layout, walk
 from archiverd.media.own_tag import read_own_tag
@@ -223,16 +223,22 @@ def _path(data: bytes) -> PurePosixPath | None:
 def config(data: bytes) -> None:
     """A configuration file: it is refused in words, or what it says is written down again as the same."""
     with held(data) as handle:
-        try:
-            loaded = load(Path(f"/proc/self/fd/{handle}"), {})
-        except ConfigError as error:
-            assert error.problems
-            str(error).encode("utf-8")
-            return
+        loaded = _loaded(handle)
+    if isinstance(loaded, ConfigError):
+        assert loaded.problems
+        str(loaded).encode("utf-8")
+        return
     lines = "\n".join(f"{key} = {value}" for key, value, _ in show(loaded))
     with held(lines.encode("utf-8")) as handle:
         again = load(Path(f"/proc/self/fd/{handle}"), {})
     assert again.config == loaded.config, f"shown as {lines}"
+
+
+def _loaded(handle: int) -> Loaded | ConfigError:
+    try:
+        return load(Path(f"/proc/self/fd/{handle}"), {})
+    except ConfigError as error:
+        return error
 
 
 TARGETS: dict[str, Target] = {"boxes": boxes, "probe": probe, "names": names, "config": config}
