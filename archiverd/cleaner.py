@@ -24,6 +24,7 @@ from archiverd.policy.retention import (
     Rule,
     Sum,
     in_order,
+    noted_at,
     plan_cleanup,
     reckoned_at,
 )
@@ -223,7 +224,7 @@ def _quarantined(row: Recording, now: float) -> Candidate:
     files = ((row.path.name, row.fingerprint), *((one.path.name, one.fingerprint) for one in snapshots))
     taken_at = reckoned_at(row.name.taken_at, row.fingerprint.mtime_ns / 1e9, row.seen_at, now)
     return Candidate(
-        Tree.SOURCE, row.path, row.name.camera, max(taken_at, min(row.not_before, now)),
+        Tree.SOURCE, row.path, row.name.camera, max(taken_at, noted_at(row.not_before, now)),
         sum(mark.size for _, mark in files), files, recording=row.id, only_copy=True,
     )  # fmt: skip
 

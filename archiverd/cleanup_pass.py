@@ -10,7 +10,7 @@ from archiverd.cleaner import Cleaner
 from archiverd.errors import Interrupted, ResourceError, StartupError
 from archiverd.policy.holding_back import Accepted, HeldPlan, clock_fault, why_held
 from archiverd.policy.model import Tree
-from archiverd.policy.retention import CleanupPlan, Disk, way_words
+from archiverd.policy.retention import FIRST_CLOCK, CleanupPlan, Disk, way_words
 from archiverd.policy.words import size_words
 from archiverd.remover import Done
 from archiverd.storage.catalog import Catalog
@@ -62,6 +62,8 @@ def clean_up(
     `resting`: disks, by path, for whose room nothing is removed now.
     Raises: StartupError where the clock tells no ages; ResourceError, Interrupted before anything is removed.
     """
+    if sweep and not clock_fault(cleaner.now()):
+        catalog.count_from(FIRST_CLOCK, cleaner.now())
     yield from cleaner.look()
     if sweep:
         yield from cleaner.look_at_source()

@@ -153,6 +153,7 @@ class CleanupTimer:
                 self._cleaner, self._catalog, self._caution, _unless_held, sweep=sweep, resting=self._resting(began)
             )
         except StartupError as error:
+            self._times.sweep = None  # the first pass by a right clock is a whole one
             self._of_pass = (Problem(ProblemKind.CLEANUP, "clock", error.message, error.advice),)
             self._tell()
             return

@@ -110,6 +110,7 @@ class _Walk:
         self._moov: Box | None = None
         self._moofs: array[int] = array("Q")  # where each begins
         self._mdats: tuple[array[int], array[int]] = array("Q"), array("Q")  # where each payload begins and ends
+        self._grows = False  # the last mdat says no size: it ends where the file does
         self._samples: tuple[array[int], array[int]] = array("Q"), array("Q")  # the same of each chunk and run
         self._counts: dict[int, _Count] = {}
 
@@ -155,6 +156,7 @@ class _Walk:
         elif box.kind == b"mdat":
             self._mdats[0].append(box.start)
             self._mdats[1].append(box.end)
+            self._grows = box.end == self.reader.size and self.reader.read(box.at, 4) == bytes(4)
         elif box.kind == b"mfra":
             self.has_mfra = True
 
@@ -167,7 +169,7 @@ class _Walk:
             self._walk_fragments()
         if not self._samples[0]:
             raise BoxFault(f"{self._moov} declares no samples", truncated=self.layout is Layout.FRAGMENTED)
-        _check_places(self._samples, self._mdats)
+        _check_places(self._samples, self._mdats, grows=self._grows)
         for count in self._counts.values():
             if count.track.handler == "vide" and count.samples > _MAX_FRAMES:
                 raise BoxFault(f"track {count.track.id} has {count.samples} frames, more than are worked on")
@@ -182,15 +184,17 @@ class _Walk:
 
     def _walk_moov(self, moov: Box) -> None:
         """The tracks, and the defaults for their fragments (ISO 8.2.1, 8.8.1, 8.8.3)."""
-        boxes = [box for box in self.reader.children(moov) if box.kind in (b"trak", b"mvex")]
-        for trak in (box for box in boxes if box.kind == b"trak"):
+        for trak in (box for box in self.reader.children(moov) if box.kind == b"trak"):
             self._walk_trak(trak)
-        extends = [box for box in boxes if box.kind == b"mvex"]
-        if extends:
-            self.layout = Layout.FRAGMENTED
-        elif self._moofs:
+        fragments = False
+        for mvex in (box for box in self.reader.children(moov) if box.kind == b"mvex"):
+            self.layout, fragments = Layout.FRAGMENTED, True
+            self._read_defaults(mvex)
+        if self._moofs and not fragments:
             raise BoxFault(f"{moov} has no mvex, yet a moof comes at {self._moofs[0]}")
-        for trex in (box for mvex in extends for box in self.reader.children(mvex) if box.kind == b"trex"):
+
+    def _read_defaults(self, mvex: Box) -> None:
+        for trex in (box for box in self.reader.children(mvex) if box.kind == b"trex"):
             track_id, _, duration, size = self.reader.fields(trex, 4, ">4I")
             if track_id in self._counts:
                 self._counts[track_id].defaults = duration, size
@@ -289,8 +293,8 @@ class _Walk:
         return at + length
 
 
-def _check_places(samples: tuple[array[int], array[int]], mdats: tuple[array[int], array[int]]) -> None:
-    """Every chunk and run lies inside one `mdat`, and no two share a byte.
+def _check_places(samples: tuple[array[int], array[int]], mdats: tuple[array[int], array[int]], *, grows: bool) -> None:
+    """Every chunk and run lies inside one `mdat`, the last of which may grow with the file, and no two share a byte.
 
     Starts and ends may be sorted apart: ranges overlap exactly when some end exceeds the start that comes after it.
     """
@@ -304,10 +308,12 @@ def _check_places(samples: tuple[array[int], array[int]], mdats: tuple[array[int
         if after > done and starts[done] < lower:
             break
         if after > done and ends[after - 1] > upper:
-            raise BoxFault(f"the samples at {starts[after - 1]} reach beyond the mdat that ends at {upper}")
+            what = f"the samples at {starts[after - 1]} reach beyond the mdat that ends at {upper}"
+            raise BoxFault(what, truncated=grows and upper == mdats[1][-1])
         done = after
     if done < len(starts):
-        raise BoxFault(f"the samples at {starts[done]} lie outside every mdat")
+        what = f"the samples at {starts[done]} lie outside every mdat"
+        raise BoxFault(what, truncated=grows and starts[done] >= mdats[1][-1])
 
 
 def _one_of(stbl: Box, tables: dict[bytes, Box], *kinds: bytes) -> Box:
@@ -362,12 +368,11 @@ def _chunk_lengths(reader: BoxReader, stsc: Box, bounds: Sequence[int], chunks: 
     rows = reader.u32(stsc, 4)
     samples = len(bounds) - 1
     misfit = f"{stsc} does not fit {chunks} chunks and {samples} samples"
-    lengths = array("Q")
+    table, lengths = reader.table(stsc, 8, "I", rows, 3), array("Q")
     if not chunks and not samples:
         return lengths
     if not 0 < rows <= chunks:
         raise BoxFault(misfit)
-    table = reader.table(stsc, 8, "I", rows, 3)
     sample = 0
     for first, following, each in zip(table[::3], [*table[3::3], chunks + 1], table[1::3], strict=True):
         if not first < following <= chunks + 1 or not each:

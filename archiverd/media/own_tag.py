@@ -14,6 +14,7 @@ from archiverd.policy.told import TAG
 
 _MAX_KEYS = 1000
 _MAX_TEXT = 64 * 1024  # bytes of the text; a path of 4096 bytes, all of them escaped, takes half of that
+_NEEDED = (b"hdlr", b"keys", b"ilst")
 _UTF8 = 1  # the well-known type of a text
 
 
@@ -42,8 +43,8 @@ def _of_kind(reader: BoxReader, parent: Box, kind: bytes) -> Iterator[Box]:
 
 def _text(reader: BoxReader, meta: Box) -> str:
     inside = meta._replace(start=meta.start + 4)  # version and flags
-    found = {box.kind: box for box in reader.children(inside)}
-    if not {b"hdlr", b"keys", b"ilst"} <= found.keys() or reader.inside(found[b"hdlr"], 8, 4) != b"mdta":
+    found = {box.kind: box for box in reader.children(inside) if box.kind in _NEEDED}
+    if len(found) < len(_NEEDED) or reader.inside(found[b"hdlr"], 8, 4) != b"mdta":
         return ""
     number = _number_of_key(reader, found[b"keys"])
     if number is None:

@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from archiverd.policy.model import Tree
-from archiverd.policy.retention import CleanupPlan, Policy
+from archiverd.policy.retention import FIRST_CLOCK, CleanupPlan, Policy
 
 _LEAP_S = 2 * 86_400.0  # a box that was off for so long, or a clock that leapt: one can't be told from the other
 _BACK_S = 3600.0
-_FIRST_CLOCK = datetime(2026, 1, 1).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def terms_of(policy: Policy, min_free: int | None) -> str:
 
 def clock_fault(now: float) -> str:
     """Why this clock tells no ages at all, in words; empty where it may be right."""
-    return f"the clock of this machine says {_date(now)}" if now < _FIRST_CLOCK else ""
+    return f"the clock of this machine says {_date(now)}" if now < FIRST_CLOCK else ""
 
 
 def why_held(

@@ -28,6 +28,7 @@ _BLOCK = 4096  # bytes
 _DAY_S = 86_400.0
 _TRUSTED_S = 86_400.0  # between a name's time and the file's: time zones, summer time, a late upload
 _FIRST_AT = 1_104_537_600.0  # 2005: earlier times are those of clocks that lost their battery
+FIRST_CLOCK = datetime(2026, 1, 1).timestamp()  # archiverd is younger: a machine's clock that said less was wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,18 +468,27 @@ def _total(sums: Iterable[Sum]) -> Sum:
 def reckoned_at(taken_at: datetime, mtime_s: float, seen_at: float, now: float) -> float:
     """By which moment the age of a recording is reckoned, in seconds since the epoch; never one in the future.
 
-    The time in its name (local, without zone) where the file's own time bears it out; else the later of the two, but
-    for one in the future or before there were such cameras; else when it was first seen. A clock that has run ahead
-    thus shields nothing, and one that was lost makes nothing old.
+    The time in its name (local, without zone; the later of two, of an hour that comes twice) where the file's own time
+    bears it out; else the later of name and file, but for one in the future or before there were such cameras; else
+    when it was first seen (`noted_at`). A clock that has run ahead thus shields nothing, and one that was lost makes
+    nothing old.
     """
     try:
-        named_at = taken_at.timestamp()
+        named_at = max(taken_at.timestamp(), taken_at.replace(fold=1).timestamp())
     except (ValueError, OverflowError, OSError):  # no moment this machine can tell
         named_at = float("-inf")
     if abs(named_at - mtime_s) <= _TRUSTED_S and _is_credible(named_at, now):
         return min(named_at, now)
     credible = [at for at in (named_at, mtime_s) if _is_credible(at, now)]
-    return min(max(credible, default=seen_at), now)
+    return min(max(credible, default=noted_at(seen_at, now)), now)
+
+
+def noted_at(at: float, now: float) -> float:
+    """When this machine noted something, by its own clock; `now` where that was lost, or is still to come.
+
+    What a machine did that began at 1970 is not half a century old when its clock has been set.
+    """
+    return at if FIRST_CLOCK <= at <= now else now
 
 
 def _is_credible(at: float, now: float) -> bool:

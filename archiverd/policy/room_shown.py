@@ -48,6 +48,8 @@ def seen(course: Course, space: Space, now: float) -> Course:
     if not space.wanted:
         return Course()
     course = replace(course, cramped=True, best=max(course.best, space.free))
+    if course.not_before > now + _BLOCKED_S:  # set by a clock that was ahead: nothing rests for so long
+        course = replace(course, not_before=now)
     if not course.counted or now < course.not_before:
         return course
     shows = course.best - course.before >= course.counted // _SHARE

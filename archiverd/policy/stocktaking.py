@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from archiverd.policy.inventory import Span
 from archiverd.policy.model import Fingerprint, FoundFile, Held, Listing, State, Trashed, Tree
-from archiverd.policy.retention import Candidate, Sum, reckoned_at
+from archiverd.policy.retention import Candidate, Sum, noted_at, reckoned_at
 
 PROTECTED = "protected by its .keep file"
 UNKNOWN = "not in the catalog: `archiverd check` says more"
@@ -152,7 +152,7 @@ def trash_contents(
         at = since.get(file.path, now) if row is None else row.trashed_at
         stays = file.path in listing.protected or (row is not None and row.recording in protected)
         one = Candidate(
-            Tree.TRASH, file.path, file.name.camera if row is None else row.camera, min(at, now),
+            Tree.TRASH, file.path, file.name.camera if row is None else row.camera, noted_at(at, now),
             file.fingerprint.size, _files([file]), PROTECTED if stays else "", None if row is None else row.recording,
             linked=file.linked,
         )  # fmt: skip

@@ -393,6 +393,19 @@ class CatalogRetention(CatalogConnection):
                 self._enter_trashed(trashed, given_up=True)
             return self._load(recording.id)
 
+    def count_from(self, first: float, now: float) -> None:
+        """Have what a clock noted that said less than `first`, and so was lost, count from now. In one commit.
+
+        It is when a recording was seen, or quarantined, and when a file was moved to the trash.
+        """
+        with self._writing() as connection:
+            connection.execute("UPDATE recording SET seen_at = ? WHERE seen_at < ?", (now, first))
+            connection.execute(
+                "UPDATE recording SET not_before = ? WHERE state = ? AND not_before < ?",
+                (now, State.QUARANTINED, first),
+            )
+            connection.execute("UPDATE trash SET trashed_at = ? WHERE gone_at IS NULL AND trashed_at < ?", (now, first))
+
     # -- what is long gone, and what comes ----------------------------------------------------------------
 
     def forget(self, before: float, limit: int) -> int:

@@ -115,7 +115,7 @@ def assert_final_names_are_whole(rig: Rig) -> None:
 
 def archives_by_name(rig: Rig) -> set[str]:
     """What the archives that stand say of themselves: the SHA-256 of their sources. The least decoding error fails."""
-    return {_probed(path)[1] for path in rig.archive.rglob("*.mp4")}
+    return {probed(path)[1] for path in rig.archive.rglob("*.mp4")}
 
 
 def assert_no_traces(rig: Rig) -> None:

@@ -25,7 +25,7 @@ from archiverd.cli import run_command_line
 from archiverd.policy.model import Tree
 from tests.e2e.forking import Forks
 from tests.e2e.injecting import Call, Places, calls, listening, reachable, striking, struck
-from tests.e2e.invariants import _probed, assert_all_archived, assert_archives_sound, assert_no_traces, contents
+from tests.e2e.invariants import assert_all_archived, assert_archives_sound, assert_no_traces, contents, probed
 from tests.e2e.rig import START, Rig, can_mount, sha256_of
 from tests.e2e.test_e2e_killed_cleanup import Killed, trash_of
 from tests.images import Kind, mounted
@@ -211,7 +211,7 @@ def path_of(rig: Rig) -> dict[str, str]:
 def assert_whole_where_it_stands(rig: Rig, *, deleting: bool = False) -> None:
     """What was uploaded stands as a source, or set aside, or its archive does, and then the source in the trash."""
     archives = list(rig.archive.rglob("*.mp4"))
-    told = {_probed(archive) for archive in archives}
+    told = {probed(archive) for archive in archives}
     assert told <= {(_FRAMES, upload.sha256) for upload in rig.uploads}
     assert len(archives) == len(told)
     sources, trashed = contents(rig, rig.camera), contents(rig, rig.trash)

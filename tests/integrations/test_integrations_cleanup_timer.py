@@ -76,6 +76,16 @@ def many(house: House, count: int, days_ago: float = 1) -> None:
         house.archived(f"cam{number}", days_ago + number / 1440)
 
 
+def many_trashed(house: House, count: int) -> None:
+    for number in range(count):
+        house.archived(f"cam{number}", 1, trashed_days_ago=1)
+
+
+def day_by_day(daemon: Daemon, days: int) -> None:
+    for _ in range(days):
+        daemon.after(DAY_S)
+
+
 def archives(house: House) -> int:
     return len(house.standing(Tree.ARCHIVE))
 
@@ -249,6 +259,55 @@ def test_clock_that_was_ahead_for_a_while_keeps_nothing_from_going(daemon: Daemo
     daemon.after(4000)
     assert daemon.told == ()
     assert archives(house) == 9
+
+
+def test_what_a_lost_clock_moved_to_the_trash_lies_there_since_it_was_set(tmp_path: Path) -> None:
+    with House(tmp_path, min_free=None).open() as house:
+        daemon = Daemon(house)
+        many_trashed(house, 9)
+        daemon.rest()
+        right = house.now
+        house.now = 86_400.0
+        house.archived("front", 0, trashed_days_ago=0)
+        daemon.after(600)
+        house.now = right
+        daemon.after(600)
+        assert len(house.standing(Tree.TRASH)) == 10
+        day_by_day(daemon, 29)
+        assert house.standing(Tree.TRASH) == ["front_19700102000000.mp4"]
+        day_by_day(daemon, 2)
+        assert house.standing(Tree.TRASH) == []
+
+
+def test_archive_of_which_all_clocks_were_lost_is_as_old_as_the_right_time(daemon: Daemon, house: House) -> None:
+    """Camera and machine began at 1970 after a power cut: name, file and catalog say so."""
+    many(house, 9)
+    daemon.rest()
+    right = house.now
+    house.now = 86_400.0
+    house.archived("front", 0)
+    daemon.after(600)
+    house.now = right
+    daemon.after(4000)
+    assert archives(house) == 10
+    day_by_day(daemon, 29)
+    assert house.standing(Tree.ARCHIVE) == ["front_19700102000000.mp4"]
+    day_by_day(daemon, 2)
+    assert archives(house) == 0
+
+
+def test_what_was_quarantined_by_a_lost_clock_can_be_looked_at_for_as_long_as_any_other(tmp_path: Path) -> None:
+    with House(tmp_path, min_free=None, max_removal=100).open() as house:
+        daemon = Daemon(house, max_removal=100)
+        row = house.quarantined("front", 50)
+        house.catalog.retry(row, house.now)
+        row = house.catalog.claim(house.catalog.by_id(row.id), "j2", 86_400.0)
+        house.catalog.quarantine(row, "no moov", 86_400.0)
+        daemon.rest()
+        daemon.after(29 * DAY_S)
+        assert len(house.standing(Tree.SOURCE)) == 1
+        daemon.after(2 * DAY_S)
+        assert house.standing(Tree.SOURCE) == []
 
 
 def test_rules_over_nothing_are_no_usual_rules(daemon: Daemon, house: House) -> None:

@@ -284,6 +284,9 @@ MENDABLE = [
     pytest.param(FTYP + box(b"mdat", MEDIA) + bytes(512), "no moov", id="space still to be filled"),
     pytest.param(progressive(tail=bytes(512) + b"x"), "zeros stand at", id="zeros and no box after them"),
     pytest.param(progressive(tail=bytes(2 << 20) + b"x"), "zeros stand at", id="something far behind the zeros"),
+    pytest.param(
+        FTYP + moov(trak(LATER, SIZES)) + words(0) + b"mdat" + MEDIA[:25], "beyond the mdat", id="mdat of size 0, cut"
+    ),
     pytest.param(INIT, "declares no samples", id="no fragment yet"),
     pytest.param(INIT + fragment()[:-26], "beyond the file", id="no mdat for the last fragment"),
     pytest.param(INIT + fragment()[:-1], "box mdat at", id="last fragment cut"),
@@ -334,6 +337,11 @@ LIES = [
     ),
     pytest.param(progressive(stsc=box(b"stsc", words(0, 2, 1, 1, 1, 9, 1, 1))), "does not fit", id="stsc beyond stco"),
     pytest.param(progressive(stco=box(b"stco", words(0, 2, *OFFSETS[:2]))), "does not fit", id="stco too short"),
+    pytest.param(
+        FTYP + box(b"mdat", MEDIA) + moov(trak(OFFSETS, SIZES), trak(track_id=2, stsc=box(b"stsc", words(0, 9)))),
+        "declares 9 entries",
+        id="stsc of a track without samples lies",
+    ),
     pytest.param(progressive(stco=box(b"stco", words(0, 9, *OFFSETS))), "declares 9 entries", id="stco lies"),
     pytest.param(progressive(stco=box(b"stco", words(0, 3, 4, *OFFSETS[1:]))), "outside every mdat", id="in the ftyp"),
     pytest.param(progressive(stco=box(b"stco", words(0, 3, *OFFSETS[:2], 70))), "outside every mdat", id="in the moov"),
@@ -381,7 +389,12 @@ def test_file_that_can_never_be_whole_is_not_truncated(data: bytes, fault: str) 
 
 
 @pytest.mark.parametrize(
-    "data", [pytest.param(progressive(), id="moov last"), pytest.param(INIT + fragment(), id="moof")]
+    "data",
+    [
+        pytest.param(progressive(), id="moov last"),
+        pytest.param(INIT + fragment(), id="moof"),
+        pytest.param(FTYP + moov(trak(LATER, SIZES)) + words(0) + b"mdat" + MEDIA, id="mdat of size 0"),
+    ],
 )
 def test_file_cut_at_any_byte_is_truncated(data: bytes) -> None:
     verdicts = [walked(data[:length]) for length in range(len(data))]
