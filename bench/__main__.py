@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import cleanup, idle, latency, overhead, quality, quality_guide
+from bench import accidents, cleanup, idle, latency, overhead, quality, quality_guide
+from bench.accident_scenes import ACCIDENTS
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -15,12 +16,13 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup")
+    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup|accidents")
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
+    _add_accidents(kinds.add_parser("accidents", help="what becomes of footage in seven accidents, beside Unmanic"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -68,6 +70,18 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recordings", type=_positive, default=1_000_000, help="in the catalog (%(default)s)")
     parser.add_argument("--removed", type=_positive, default=10_000, help="in each round (%(default)s)")
     parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
+    _add_places(parser)
+
+
+def _add_accidents(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_accidents)
+    names = [accident.name for accident in ACCIDENTS]
+    parser.add_argument("--only", action="append", choices=names, help="this accident; may be given again (all)")
+    parser.add_argument("--unmanic", type=Path, metavar="DIR", help="an environment with Unmanic, or its Python")
+    parser.add_argument("--pause", type=_positive, default=150, metavar="S", help="of slow writers (%(default)s)")
+    parser.add_argument("--at-once", type=_positive, default=6, help="accidents (%(default)s)")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="do nothing, tell what is kept in FILE")
+    parser.add_argument("--guide", type=Path, help=f"the page to write into (with Unmanic and all: {accidents.GUIDE})")
     _add_places(parser)
 
 
@@ -126,6 +140,22 @@ def _cleanup(given: argparse.Namespace) -> int:
     kept = cleanup.keep(result, given.results)
     print(cleanup.table(result))
     print(f"kept as {kept}")
+    return 0
+
+
+def _accidents(given: argparse.Namespace) -> int:
+    if given.again:
+        result = accidents.kept(given.again)
+    else:
+        result = accidents.run(
+            given.only or (), given.unmanic, pause_s=given.pause, at_once=given.at_once, work=given.work
+        )
+        print(f"kept as {accidents.keep(result, given.results)}", file=sys.stderr)
+    print(accidents.table(result))
+    guide = given.guide or (accidents.GUIDE if given.unmanic and not given.only else None)
+    if guide:
+        accidents.write(result, guide)
+        print(f"written into {guide}", file=sys.stderr)
     return 0
 
 
