@@ -31,7 +31,8 @@ from bench import command
 from bench.command import CHECKOUT, BenchError
 from tools.readiness import NotReadyError, heard
 
-START_S = 120  # a busy machine
+START_S = 300  # a busy machine
+_QUIET_S = 15  # for so long Unmanic has no task at all: its scans and events are behind it then
 _LOUD = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b", re.IGNORECASE)
 _STRAY = re.compile(r"\.part$|\.gone$|-WORKING-|unmanic_file_conversion")
 _LENIENT = {"-xerror": 1, "-err_detect": 2, "-abort_on": 2, "-max_error_rate": 2}  # words that go with each
@@ -334,6 +335,7 @@ class Unmanic:
         self._started = Started(place)
         self._api = _Api()
         self._installed = False
+        self._asked_at = self._busy_at = 0.0
         self._at = 0  # how long its log was at the last start
         self.tree.mkdir(parents=True)
         self.archives.mkdir(exist_ok=True)
@@ -404,21 +406,22 @@ class Unmanic:
         log = [f"log: {line}" for line in loud_lines(self._log.read_text(errors="replace"), name)]
         failed = [
             f"completed tasks: failed: {task['task_label']}"
-            for task in self._tasks("history/tasks")
+            for task in self._api.post("history/tasks", {"length": 100})["results"]
             if name in task["task_label"] and not task["task_success"]
         ]
         return log + failed
 
     def settled(self, name: str) -> bool:  # noqa: ARG002  (it tells no more of a clip than that it waits)
+        busy = self._api.post("pending/tasks", {"length": 1})["recordsTotal"]  # of any state, post-processing too
         workers = self._api.get("workers/status")["workers_status"]
-        return not self._tasks("pending/tasks") and all(worker["idle"] for worker in workers)
+        now, asked_at = time.monotonic(), self._asked_at
+        self._asked_at = now
+        if busy or not all(worker["idle"] for worker in workers) or now - asked_at > _QUIET_S:
+            self._busy_at = now  # or may have been, since nobody looked
+        return now - self._busy_at >= _QUIET_S
 
     def strays(self) -> list[str]:
         return strays_below(self.place, self.tree, self.archives, self._cache)
-
-    def _tasks(self, what: str) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = self._api.post(what, {"length": 100})["results"]
-        return results
 
     def _log_since_start(self) -> str:
         return self._log.read_text(errors="replace")[self._at :] if self._log.exists() else ""
