@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -118,7 +119,7 @@ def truncated(scene: Scene) -> None:
     data = _data(_CLIP)
     path = scene.path(1)
     _write(path, data[: len(data) * 6 // 10])
-    scene.sent(path, data[: len(data) * 6 // 10], _frames(data), complete=False)
+    scene.sent(path, data[: len(data) * 6 // 10], _frames(_CLIP), complete=False)
 
 
 def slow(scene: Scene) -> None:
@@ -136,7 +137,7 @@ def _both(scene: Scene, write: Callable[[Path, bytes, float], None]) -> None:
     for number, clip in enumerate(clips, 1):
         data, path = _data(clip), scene.path(number)
         writers.append(threading.Thread(target=write, args=(path, data, scene.patience.pause), name=path.name))
-        scene.sent(path, data, _frames(data))
+        scene.sent(path, data, _frames(clip))
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -164,7 +165,7 @@ def _in_two(path: Path, data: bytes, pause_s: float) -> None:
 def killed(scene: Scene) -> None:
     data, path = _data(_LONG), scene.path(1)
     _write(path, data)
-    scene.sent(path, data, _frames(data))
+    scene.sent(path, data, _frames(_LONG))
     if not wait_for(lambda: bool(encoders(path.stem)), scene.patience.archived, 0.02):
         raise BenchError(f"{scene.program.name} never began with {path.name}")
     _pause(0.3)
@@ -188,7 +189,7 @@ def disk_full(scene: Scene) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _fill(filler, but_for=(len(data) if path.is_relative_to(program.small) else 0) + (48 << 10))
     _write(path, data)
-    scene.sent(path, data, _frames(data))
+    scene.sent(path, data, _frames(_CLIP))
     content = scene.contents[-1]
     wait_for(lambda: bool(scene.tells(content)), scene.patience.noticed, 0.5)
     scene.told += scene.tells(content)
@@ -202,11 +203,11 @@ def two_for_one(scene: Scene) -> None:
     next_day = footage.upload_path(scene.program.tree, scene.camera, _START + timedelta(days=1)).parent
     for clip, where in zip(clips[:2], (path, next_day / path.name), strict=True):
         _write(where, _data(clip))
-        scene.sent(where, _data(clip), _frames(_data(clip)))
+        scene.sent(where, _data(clip), _frames(clip))
     again = scene.path(9)
     for clip in clips[2:]:
         _write(again, _data(clip))
-        scene.sent(again, _data(clip), _frames(_data(clip)))
+        scene.sent(again, _data(clip), _frames(clip))
         content = scene.contents[-1]
         wait_for(lambda content=content: scene.archived(content), scene.patience.archived, 0.5)  # type: ignore[misc]
         wait_for(lambda: scene.program.settled(again.stem), scene.patience.archived, 0.5)
@@ -294,7 +295,7 @@ def _good_clip_is_archived(scene: Scene) -> bool:
     """Send one more, good clip; whether it was archived, after all that came before it was settled."""
     path, data = scene.path(30), _data(_CONTROL)
     _write(path, data)
-    scene.sent(path, data, _frames(data))
+    scene.sent(path, data, _frames(_CONTROL))
     control = scene.contents.pop()
     goes_on = wait_for(lambda: scene.archived(control), scene.patience.archived, 0.5)
     names = {content.name for content in scene.contents} | {control.name}
@@ -368,18 +369,10 @@ def _look(path: Path) -> tuple[int, str, bool]:
     return int(count) if count.isdigit() else 0, str(streams[0].get("codec_name", "")), not done.stderr.strip()
 
 
-_counted: dict[str, int] = {}
-
-
-def _frames(data: bytes) -> int:
+@functools.cache
+def _frames(clip: Clip) -> int:
     """Of a clip that is whole."""
-    key = _sha256(data)
-    if key not in _counted:
-        path = footage.default_cache_dir() / f"{key}.counted.mp4"
-        path.write_bytes(data)
-        _counted[key] = _look(path)[0]
-        path.unlink()
-    return _counted[key]
+    return _look(footage.cached(clip))[0]
 
 
 def _data(clip: Clip) -> bytes:
