@@ -78,9 +78,16 @@ def _add_accidents(parser: argparse.ArgumentParser) -> None:
     names = [accident.name for accident in ACCIDENTS]
     parser.add_argument("--only", action="append", choices=names, help="this accident; may be given again (all)")
     parser.add_argument("--unmanic", type=Path, metavar="DIR", help="an environment with Unmanic, or its Python")
+    parser.add_argument("--program", action="append", help="this one, as its column is named; may be given again (all)")
     parser.add_argument("--pause", type=_positive, default=150, metavar="S", help="of slow writers (%(default)s)")
     parser.add_argument("--at-once", type=_positive, default=6, help="accidents (%(default)s)")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="do nothing, tell what is kept in FILE")
+    parser.add_argument(
+        "--again",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="do nothing, tell what is kept; of two files the later holds",
+    )
     parser.add_argument("--guide", type=Path, help=f"the page to write into (with Unmanic and all: {accidents.GUIDE})")
     _add_places(parser)
 
@@ -145,14 +152,19 @@ def _cleanup(given: argparse.Namespace) -> int:
 
 def _accidents(given: argparse.Namespace) -> int:
     if given.again:
-        result = accidents.kept(given.again)
+        result = accidents.merged([accidents.kept(path) for path in given.again])
     else:
         result = accidents.run(
-            given.only or (), given.unmanic, pause_s=given.pause, at_once=given.at_once, work=given.work
+            given.only or (),
+            given.unmanic,
+            given.program or (),
+            pause_s=given.pause,
+            at_once=given.at_once,
+            work=given.work,
         )
         print(f"kept as {accidents.keep(result, given.results)}", file=sys.stderr)
     print(accidents.table(result))
-    guide = given.guide or (accidents.GUIDE if given.unmanic and not given.only else None)
+    guide = given.guide or (accidents.GUIDE if given.unmanic and not (given.only or given.program) else None)
     if guide:
         accidents.write(result, guide)
         print(f"written into {guide}", file=sys.stderr)

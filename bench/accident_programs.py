@@ -215,29 +215,17 @@ class Setup:
     """How Unmanic is set up. Beside it: one worker; file monitor and library scanner on; a scan at each start."""
 
     name: str
-    about: str  # for the page
     strict: bool = True  # the very ffmpeg command of archiverd's software rung, which ends at the first error
     apart: bool = False  # archives go to another directory and sources are removed; else the source is replaced
     wait_s: int = 0  # files that have changed within it are not taken
     scan_every_min: int = 1440
 
 
-SETUPS = (
-    Setup(
-        "Unmanic",
-        "as it comes: the output replaces the source in its place. Its plugin runs ffmpeg without options that make "
-        "it fail at errors, as ffmpeg is used mostly",
-        strict=False,
-    ),
-    Setup("Unmanic, strict", "the same with the very ffmpeg command of archiverd, which ends at the first error"),
-    Setup(
-        "Unmanic, strict, apart, waiting",
-        "the same command; outputs go to another directory in the tree of the sources, which are then removed (as its "
-        "plugin *Mover v2* does); files that have changed within a minute are left alone (as its plugin *Ignore files "
-        "recently modified* does, with its default), and the library is scanned each minute to find them later",
-        apart=True, wait_s=60, scan_every_min=1,
-    ),
-)  # fmt: skip
+SETUPS = (  # the page tells of each
+    Setup("Unmanic", strict=False),
+    Setup("Unmanic, strict"),
+    Setup("Unmanic, strict, apart, waiting", apart=True, wait_s=60, scan_every_min=1),
+)
 
 PLUGIN = "archive_clips"
 PLUGIN_SOURCE = '''\
@@ -353,7 +341,8 @@ class Unmanic:
         settings.parent.mkdir(parents=True)
         settings.write_text(json.dumps({
             "library_path": str(self.tree), "cache_path": str(self._cache), "log_path": str(self._log.parent),
-            "run_full_scan_on_start": True, "schedule_full_scan_minutes": self._setup.scan_every_min,
+            "enable_library_scanner": True, "run_full_scan_on_start": True,
+            "schedule_full_scan_minutes": self._setup.scan_every_min,
         }))  # fmt: skip
         make = ("--manage-plugins", "--create-plugin", "--plugin-id", PLUGIN, "--plugin-name", "Archive clips")
         line = (str(self._program), *make, "--plugin-runners", *_RUNNERS)

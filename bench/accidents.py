@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ class Result:
 
 
 def run(
-    only: Sequence[str] = (), unmanic: Path | None = None, *, pause_s: float = Patience().pause, at_once: int = 6,
-    work: Path | None = None,
+    only: Sequence[str] = (), unmanic: Path | None = None, programs: Sequence[str] = (), *,
+    pause_s: float = Patience().pause, at_once: int = 6, work: Path | None = None,
 ) -> Result:  # fmt: skip
-    """Have all accidents happen, or those named. Raises: BenchError, FootageError, OSError."""
+    """Have all accidents happen to all programs, or those named. Raises: BenchError, FootageError, OSError."""
     chosen = [each for each in ACCIDENTS if not only or each.name in only]
     versions, program = {ARCHIVERD: __version__}, None
     if unmanic is not None:
@@ -72,7 +72,11 @@ def run(
             print(f"{report.program}: {accident.title}: {words(report)}", file=sys.stderr)
         return report
 
-    setups: tuple[Setup | None, ...] = (None, *(SETUPS if program else ()))
+    setups = [
+        setup
+        for setup in (None, *(SETUPS if program else ()))
+        if not programs or (setup.name if setup else ARCHIVERD) in programs
+    ]
     with ThreadPoolExecutor(at_once) as pool:
         running = [pool.submit(one, accident, setup) for setup in setups for accident in chosen]
         reports = tuple(each.result() for each in running)
@@ -116,6 +120,14 @@ def kept(path: Path) -> Result:
         return Result(**data, reports=reports)
     except (ValueError, KeyError, TypeError) as error:
         raise BenchError(f"{path} is no result of this bench: {error}") from error
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """Of runs of a part each: of two reports of the same, the later one holds."""
+    reports = {(each.program, each.accident): each for result in results for each in result.reports}
+    programs = (ARCHIVERD, *(setup.name for setup in SETUPS))
+    ranked = sorted(reports.values(), key=lambda report: programs.index(report.program))
+    return replace(results[-1], versions=results[0].versions | results[-1].versions, reports=tuple(ranked))
 
 
 def _report(data: dict[str, Any]) -> Report:  # Any: a document of JSON

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.accident_outcomes import MEANINGS, Content, Facts, File, Outcome, facts_of, outcome, together
 from bench.accident_programs import SETUPS, ffmpeg_command, loud_lines
 from bench.accident_scenes import ACCIDENTS, Report, Told
-from bench.accidents import Result, page, words
+from bench.accidents import Result, keep, kept, merged, page, words
 
 KEPT = Facts(frames=60, original=True, most=0, whole=False, told=False, goes_on=True)
 WHOLE = replace(KEPT, most=60, whole=True)
@@ -125,6 +126,28 @@ def test_page_has_every_accident_with_every_program() -> None:
     row = "31 of 60 | gone | no | a file `*.unmanic.part` | no |"
     assert text.count(row) == len(reports)
     assert words(reports[0]) == "archived cut short, not told"
+
+
+def test_of_two_runs_the_later_report_holds_and_the_others_stay() -> None:
+    def ran(program: str, accident: str, goes_on: bool) -> Result:
+        report = Report(accident, program, (Told(CLIP.name, Outcome.WHOLE, WHOLE, ()),), (), goes_on)
+        return Result("2026-06-30T08:15:00+00:00", {}, {program: "1"}, 150.0, (report,))
+
+    late = ran("archiverd", "slow", True)
+    result = merged(
+        [ran("Unmanic", "slow", True), ran("archiverd", "slow", False), ran("archiverd", "killed", True), late]
+    )
+
+    assert [(each.program, each.accident, each.goes_on) for each in result.reports] == [
+        ("archiverd", "slow", True), ("archiverd", "killed", True), ("Unmanic", "slow", True),
+    ]  # fmt: skip
+
+
+def test_kept_result_is_read_again_as_it_was(tmp_path: Path) -> None:
+    report = Report("slow", "archiverd", (Told(CLIP.name, Outcome.WHOLE, WHOLE, ("log: x",)),), ("a.part",), False)
+    result = Result("2026-06-30T08:15:00+00:00", {"cores": "2"}, {"archiverd": "1"}, 150.0, (report,))
+
+    assert kept(keep(result, tmp_path)) == result
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda accident: accident.name)
