@@ -21,18 +21,18 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
+_KEPT = "the uploaded bytes are still there, and nothing passes for their archive"
+_BESIDE = "the uploaded bytes are still there, and so is an archive with fewer frames under a final name"
+_SHORT = "the uploaded bytes are gone, and an archive with fewer frames stands under a final name"
 MEANINGS = {
     Outcome.WHOLE: "every frame of the clip stands in an archive under its final name, and decodes without an error",
-    Outcome.KEPT_TOLD: "the uploaded bytes are still there, nothing passes for their archive, and a message, the "
-    "queue or the history names the clip",
-    Outcome.KEPT_SILENT: "the same, and nothing names it",
+    Outcome.KEPT_TOLD: f"{_KEPT}; the log, the queue or the history names the clip",
+    Outcome.KEPT_SILENT: f"{_KEPT}; nothing names the clip",
     Outcome.STUCK: "the footage is there, and a good clip that comes later is not archived any more",
-    Outcome.BESIDE_TOLD: "the uploaded bytes are still there, and so is an archive with fewer frames under a final "
-    "name; it was told",
-    Outcome.BESIDE_SILENT: "the same, and it was not told",
-    Outcome.SHORT_TOLD: "the uploaded bytes are gone, an archive with fewer frames stands under a final name, and it "
-    "was told",
-    Outcome.SHORT_SILENT: "the same, and it was not told",
+    Outcome.BESIDE_TOLD: f"{_BESIDE}; the log, the queue or the history names the clip",
+    Outcome.BESIDE_SILENT: f"{_BESIDE}; nothing names the clip",
+    Outcome.SHORT_TOLD: f"{_SHORT}; the log, the queue or the history names the clip",
+    Outcome.SHORT_SILENT: f"{_SHORT}; nothing names the clip",
     Outcome.LOST: "neither the uploaded bytes nor any frame of them can be found",
 }
 
