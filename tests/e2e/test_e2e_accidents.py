@@ -22,14 +22,15 @@ idle_io = false
 _PATIENCE = Patience(pause=1.0, archived=120.0, noticed=60.0)
 
 PROMISED = {
-    "truncated": (Outcome.KEPT_TOLD, True),
-    "slow": (Outcome.WHOLE, False),
-    "resumed": (Outcome.WHOLE, False),
-    "killed": (Outcome.WHOLE, True),
-    "script": (Outcome.KEPT_TOLD, True),
-    "disk-full": (Outcome.WHOLE, True),
-    "two-for-one": (Outcome.WHOLE, False),
+    "truncated": Outcome.KEPT_TOLD,
+    "slow": Outcome.WHOLE,
+    "resumed": Outcome.WHOLE,
+    "killed": Outcome.WHOLE,
+    "script": Outcome.KEPT_TOLD,
+    "disk-full": Outcome.WHOLE,
+    "two-for-one": Outcome.WHOLE,
 }
+TOLD = {"truncated", "killed", "script", "disk-full"}  # of the others it may say that they have changed
 
 
 @pytest.mark.parametrize(
@@ -40,9 +41,9 @@ def test_footage_outlives_the_accident_and_the_work_goes_on(accident: Accident, 
 
     report = run(accident, Archiverd(tmp_path, settings), _PATIENCE)
 
-    word, is_told = PROMISED[accident.name]
+    word = PROMISED[accident.name]
     assert [told.outcome for told in report.contents] == [word] * len(report.contents), report
-    assert [told.facts.told for told in report.contents] == [is_told] * len(report.contents), report
+    assert accident.name not in TOLD or all(told.facts.told for told in report.contents), report
     assert all(told.facts.original for told in report.contents), report  # in the trash, where it was archived
     assert report.left == (), report
     assert report.goes_on
