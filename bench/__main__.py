@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import cleanup, confinement, idle, latency, overhead, quality, quality_guide, soak
+from bench import accidents, cleanup, confinement, idle, latency, overhead, quality, quality_guide, soak
+from bench.accident_scenes import ACCIDENTS
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
 
@@ -15,7 +16,9 @@ from tools.footage import FootageError
 def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
-    kinds = parser.add_subparsers(dest="what", metavar="overhead|quality|latency|idle|cleanup|confinement|soak")
+    kinds = parser.add_subparsers(
+        dest="what", metavar="overhead|quality|latency|idle|cleanup|confinement|soak|accidents"
+    )
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
@@ -23,6 +26,7 @@ def main() -> int:
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
     _add_confinement(kinds.add_parser("confinement", help="one clip with ffmpeg confined, and not"))
     _add_soak(kinds.add_parser("soak", help="whether what the daemon holds is flat under steady uploads"))
+    _add_accidents(kinds.add_parser("accidents", help="what becomes of footage in seven accidents, beside Unmanic"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -87,6 +91,25 @@ def _add_soak(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ceiling", type=_positive, default=40, metavar="KB", help="of archive and of trash (%(default)s)"
     )
+    _add_places(parser)
+
+
+def _add_accidents(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_accidents)
+    names = [accident.name for accident in ACCIDENTS]
+    parser.add_argument("--only", action="append", choices=names, help="this accident; may be given again (all)")
+    parser.add_argument("--unmanic", type=Path, metavar="DIR", help="an environment with Unmanic, or its Python")
+    parser.add_argument("--program", action="append", help="this one, as its column is named; may be given again (all)")
+    parser.add_argument("--pause", type=_positive, default=150, metavar="S", help="of slow writers (%(default)s)")
+    parser.add_argument("--at-once", type=_positive, default=6, help="accidents (%(default)s)")
+    parser.add_argument(
+        "--again",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="do nothing, tell what is kept; of two files the later holds",
+    )
+    parser.add_argument("--guide", type=Path, help=f"the page to write into (with Unmanic and all: {accidents.GUIDE})")
     _add_places(parser)
 
 
@@ -162,6 +185,27 @@ def _soak(given: argparse.Namespace) -> int:
     print(soak.table(result))
     print(f"kept as {kept}")
     return 0 if result.is_met else 1
+
+
+def _accidents(given: argparse.Namespace) -> int:
+    if given.again:
+        result = accidents.merged([accidents.kept(path) for path in given.again])
+    else:
+        result = accidents.run(
+            given.only or (),
+            given.unmanic,
+            given.program or (),
+            pause_s=given.pause,
+            at_once=given.at_once,
+            work=given.work,
+        )
+        print(f"kept as {accidents.keep(result, given.results)}", file=sys.stderr)
+    print(accidents.table(result))
+    guide = given.guide or (accidents.GUIDE if given.unmanic and not (given.only or given.program) else None)
+    if guide:
+        accidents.write(result, guide)
+        print(f"written into {guide}", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":
