@@ -247,10 +247,21 @@ class Recoverer:
                 log.info("%s: was set aside by a job that died; put back", naming.printable(back))
             case Aside.FINISH:
                 log.info("%s: its disposal goes on", naming.printable(path))
+            case Aside.LEAVE if self._lies_in_trash(tree, path):
+                log.info("%s: lies in the trash; it had this name too, and has it no more", naming.printable(path))
             case Aside.LEAVE:
                 log.warning("%s: set aside by a job nobody knows, its name is lost; left alone", naming.printable(path))
             case unreachable:
                 assert_never(unreachable)
+
+    def _lies_in_trash(self, tree: Tree, path: PurePosixPath) -> bool:
+        """Whether a file was moved to the trash and a power cut gave it its name of before back: that is taken away.
+
+        On btrfs a rename is two changes, and the second may be lost though its directory was synced.
+        """
+        status = self._files.status(tree, path)
+        lies = [] if status is None else self._catalog.trash_like(Fingerprint.of(status))
+        return any(self._files.drop_second_name(Place(tree, path), Place(Tree.TRASH, place)) for place in lies)
 
 
 @contextmanager

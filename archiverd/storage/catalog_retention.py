@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from archiverd.policy.model import Held, Place, Recording, State, Trashed, Tree
+from archiverd.policy.model import Fingerprint, Held, Place, Recording, State, Trashed, Tree
 from archiverd.storage.catalog_connection import CatalogConnection
-from archiverd.storage.catalog_rows import read_held, read_trashed, reason_text, trashed_values
+from archiverd.storage.catalog_rows import read_held, read_path, read_trashed, reason_text, trashed_values
 
 _PAGE = 1000  # rows
 _TOUCHED = 2000  # lines of the history
@@ -78,6 +78,16 @@ class CatalogRetention(CatalogConnection):
             ).fetchone()
         with self._making_sense():
             return None if row is None else read_trashed(row)
+
+    def trash_like(self, mark: Fingerprint) -> list[PurePosixPath]:
+        """Where files of this fingerprint are known to lie in the trash. Looks at all that lies there."""
+        with self._faults():
+            rows = self._connection.execute(
+                "SELECT path FROM trash WHERE ino = ? AND size = ? AND mtime_ns = ? AND gone_at IS NULL",
+                (mark.ino, mark.size, mark.mtime_ns),
+            ).fetchall()
+        with self._making_sense():
+            return [read_path(row["path"]) for row in rows]
 
     def trash_of(self, recording: int) -> list[Trashed]:
         """What of a recording is known to lie in the trash, oldest first."""

@@ -495,6 +495,14 @@ class FileManager:
         same = first is not None and second is not None and os.path.samestat(first, second)
         return first.st_nlink if first is not None and same else 0
 
+    def drop_second_name(self, place: Place, other: Place) -> bool:
+        """Take a name away from a file that stands at another place too; False where it does not."""
+        if self._names_of_one_file(place, other) < 2:
+            return False
+        self.sync_up(other.tree, other.path)
+        self._unlink(place.tree, place.path)
+        return True
+
     # -- bringing back ------------------------------------------------------------------------------------
 
     def bring_back(

@@ -103,8 +103,10 @@ _SQLITE = (
     Row(Follows.NOTHING, "fchown", r"catalog\.sqlite"),
     Row(Follows.NOTHING, "openat", r'"ROOT/camera/\.archiverd", O_RDONLY\|O_CLOEXEC$'),
     Row(Follows.NOTHING, "fdatasync", r"camera/\.archiverd>", after="(?!unlink).*"),
-    # A journal that it can't look at counts for none. It asks again for a write, and not for a sync.
-    Row(Follows.NOTHING, "newfstatat|pread64", r"catalog\.sqlite-journal"),
+    # A journal that it can't look at counts for none; one that it reads to see whether it is hot may end it. It asks
+    # again for a write, and not for a sync.
+    Row(Follows.NOTHING, "newfstatat", r"catalog\.sqlite-journal"),
+    Row(Follows.EITHER, "pread64", r"catalog\.sqlite-journal"),
     Row(Follows.NOTHING, "(?!fdatasync).*", r"catalog\.sqlite|/\.archiverd[>\"]", "EINTR"),
 )
 
@@ -143,6 +145,7 @@ CLEANUP = (
     Row(Follows.NOTHING, errors="EINTR"),
     Row(Follows.PAUSED, what=r"\.archiverd-root"),
     Row(Follows.EITHER, "openat|getdents64|newfstatat"),
+    Row(Follows.PAUSED, "renameat2", r"\.gone>, .*/\.deleted/", "ENOSPC"),
     Row(Follows.NOTHING, "mkdirat|renameat2", r"\.gone", "ENOSPC"),  # it goes from where it stands
     Row(Follows.LATER, "unlinkat", r"\.gone\", AT_REMOVEDIR"),
     Row(Follows.LATER, "unlinkat", "AT_REMOVEDIR", "EACCES"),
@@ -155,7 +158,7 @@ CLEANUP = (
 RESTORE = (
     *_BEGINNING,
     *_SQLITE,
-    Row(Follows.TOLD, "fdatasync", errors="EINTR"),
+    Row(Follows.TOLD, "fdatasync|getdents64", errors="EINTR"),  # neither SQLite nor Python asks again
     Row(Follows.NOTHING, errors="EINTR"),
     Row(Follows.NOTHING, errors="EXDEV"),  # it is copied
     Row(Follows.TOLD),

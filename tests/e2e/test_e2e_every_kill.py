@@ -1,7 +1,7 @@
 """archiverd killed at every single call that changes a disk, or brings something there: nothing is lost.
 
-By default at each kind of call for each thing it concerns, where it comes first and where it comes last; with
-ARCHIVERD_EVERY_POINT=1 at all of them. A death comes before its call, and so after the one before.
+By default at each kind of call for each thing it concerns, where it comes first; with ARCHIVERD_EVERY_POINT=1 at all
+of them. A death comes before its call, and so after the one before.
 """
 
 from __future__ import annotations
@@ -330,22 +330,17 @@ def names(deed: Deed) -> list[str]:
 
 
 def points(factory: pytest.TempPathFactory, name: str) -> list[Call]:
-    """Where to kill. By default of each kind the first and the last, and none that "recording" is killed at."""
-    every = [call for call in reachable(undisturbed(factory, name).calls) if of_interest(name, call)]
+    """Where to kill. By default of each kind the first, and none that "recording" is killed at."""
+    every = list(reachable(undisturbed(factory, name).calls))
     if EVERY_POINT:
         return every
     elsewhere = set() if name == "recording" else {kind(call) for call in undisturbed(factory, "recording").calls}
     first = {kind(call): call for call in reversed(every)}
-    last = {kind(call): call for call in every}
-    return [call for call in every if call in (first[kind(call)], last[kind(call)]) and kind(call) not in elsewhere]
+    return [call for call in first.values() if kind(call) not in elsewhere]
 
 
 def kind(call: Call) -> tuple[str, str]:
     return call.name, call.what
-
-
-def of_interest(_name: str, _call: Call) -> bool:
-    return True
 
 
 @contextmanager

@@ -275,6 +275,29 @@ def test_second_recording_is_not_blamed_before_one_has_gone_well(rig: Rig) -> No
     assert_no_traces(rig)
 
 
+@pytest.mark.parametrize("name", [".archiverd-0123456789abs1.gone", ".archiverd-0123456789ab.gone"])
+def test_name_that_a_power_cut_gave_back_to_what_lies_in_the_trash_is_taken_away(rig: Rig, name: str) -> None:
+    """Of a job that is over: on btrfs a rename is two changes, and the second was lost."""
+    upload = rig.upload("a", snapshots=1)
+    assert rig.run_to_the_end() == 0
+    lies = rig.trash / (upload.path if "s1" not in name else next(iter(rig.snapshots)))
+    aside = (rig.camera / upload.path).with_name(name)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    aside.hardlink_to(lies)
+    assert rig.run_to_the_end() == 0
+    assert_all_archived(rig)
+
+
+def test_file_set_aside_by_a_job_nobody_knows_is_left_alone(rig: Rig) -> None:
+    upload = rig.upload("a", snapshots=1)
+    assert rig.run_to_the_end() == 0
+    aside = (rig.camera / upload.path).with_name(".archiverd-0123456789ab.gone")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    aside.write_bytes((rig.trash / upload.path).read_bytes())
+    assert rig.run_to_the_end() == 0
+    assert traces(rig) == [aside]
+
+
 def test_kill_in_mid_transcode_leaves_no_ffmpeg(rig: Rig) -> None:
     upload = rig.upload("a")
     rig.fake_ffmpeg('if transcoding and first_time(): arguments[0:0] = ["-readrate", "0.01"]')
