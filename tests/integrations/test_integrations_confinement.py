@@ -50,8 +50,9 @@ DIES = """
 import math, sys
 from archiverd.media.process import Limits, run
 from archiverd.policy.stop import NeverStop
-print("goes", flush=True)
-run(("sleep", sys.argv[1]), stop=NeverStop(), limits=Limits(stall_s=math.inf, wall_s=600, confined=True))
+words = f"sleep 0.3; echo lives; exec sleep {sys.argv[1]}"
+limits = Limits(stall_s=math.inf, wall_s=600, confined=True)
+run(("sh", "-c", words), stop=NeverStop(), limits=limits, on_line=lambda line: print(line, flush=True))
 """
 
 
@@ -164,10 +165,8 @@ def test_a_confined_program_ends_with_an_archiverd_that_is_killed() -> None:
     with subprocess.Popen((sys.executable, "-c", DIES, seconds), stdout=subprocess.PIPE, cwd=CHECKOUT) as dying:
         assert dying.stdout is not None
         try:
-            dying.stdout.readline()
+            assert dying.stdout.readline() == b"lives\n"  # and so does the thread that started it
             until(lambda: running(seconds) == 1)
-            time.sleep(0.2)  # the thread that started it lives on
-            assert running(seconds) == 1
         finally:
             dying.send_signal(signal.SIGKILL)
     until(lambda: running(seconds) == 0)
@@ -177,7 +176,7 @@ def running(seconds: str) -> int:
     found = 0
     for process_of in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # gone since
-            found += process_of.joinpath("cmdline").read_bytes().endswith(f"/sleep\0{seconds}\0".encode())
+            found += process_of.joinpath("cmdline").read_bytes().endswith(f"sleep\0{seconds}\0".encode())
     return found
 
 
