@@ -85,7 +85,7 @@ class Concerns:
     def _put_off(self) -> list[Problem]:
         """That the process dies again and again, and of no one recording alone: nobody is quarantined for that."""
         deaths = Deaths.from_text(self._catalog.recall(DEATHS))
-        row = self._catalog.waits(deaths.put_off) if deaths.put_off else None
+        row = self._catalog.unfinished(deaths.put_off) if deaths.put_off else None
         if row is None or row.crashes < CRASH_LIMIT:
             return []
         message = f"archiverd dies again and again, {row.crashes} times while working on {printable(row.path)}"

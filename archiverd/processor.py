@@ -300,9 +300,9 @@ class FileProcessor:
             return _fault_of(partial(self._bench.roots.verify, Tree.SOURCE))  # missing, or its root is gone itself
         where = error.filename or self._bench.files.roots[Tree.SOURCE] / claimed.path
         place = relative_to_root(Path(str(where)), self._bench.files.roots)
-        if error.errno == errno.EIO and place is not None and place[0] is Tree.SOURCE:
-            # What can't be read in the source tree keeps its clips waiting; a disk that takes nothing either, all.
-            return _fault_of(partial(self._bench.files.see_writable, Tree.SOURCE))
+        if error.errno == errno.EIO and place is not None:
+            # What can't be read there keeps this one waiting; a disk that takes nothing either, all.
+            return _fault_of(partial(self._bench.files.see_writable, place[0]))
         return environment_fault(error, where)
 
     def _fault(self, recording: Recording, error: JobError | OSError) -> Fault:

@@ -52,6 +52,7 @@ _TURN_S: Final = 1.0  # no wait is longer
 _POLL_S: Final = 0.05  # between looks at a child whose end is not signalled to us
 _DRAIN_S: Final = 1.0  # for what is still in the pipes after the exit
 _KILL_S: Final = 5.0  # for SIGKILL to take effect
+_LOOK_S: Final = 20.0  # for a program to tell its version
 _QUOTE: Final = 300  # characters of stderr in a one-line description
 
 
@@ -249,32 +250,42 @@ def run(
     command = (*launcher(limits, tools), program, *argv[1:])
     is_confined = limits.confined and _can_be_confined(program)
     sight = Sight((program, *tools.values()), tuple(pass_fds), limits.devices) if is_confined else None
-    name = PurePath(argv[0]).name
     output = _Output(on_line, max_stdout)
-    began = time.monotonic()
-
-    def once(sight: Sight | None) -> Finished:
-        with _Child(name, command, environ, pass_fds, stdin, sight) as child:
-            cut_short = _watch(child, output, stop, limits)
-            if cut_short is None:
-                cut_short = _read_rest(child, output)
-            else:
-                _stop(child, limits.stop_s)
-        stderr = child.stderr.text()
-        if cut_short is None and never_began(child.returncode, stderr):
-            why = stderr.strip()[:_QUOTE]
-            raise StartupError(f"{name} does not start: {why}", advice=f"install {name} anew")
-        ending = cut_short or ending_of(child.returncode, stop_requested=stop.requested)
-        return Finished(tuple(argv), ending, child.returncode, stderr, time.monotonic() - began, limits)
-
     try:
-        return once(sight)
+        return _once(_Child(argv, command, environ, pass_fds, stdin, sight), output, stop, limits)
     except StartupError as error:
-        if sight is None:
+        # By itself: what a program says that has read an upload may be the upload's words.
+        look = replace(limits, wall_s=_LOOK_S, stall_s=math.inf)
+        words = (*launcher(limits, tools), program, "-version")
+        if sight is None or _begins(_Child(argv, words, environ, (), b"", replace(sight, handles=())), stop, look):
             raise
-        finished = once(None)
+        finished = _once(_Child(argv, command, environ, pass_fds, stdin, None), output, stop, limits)
         _leave_unconfined(program, f"does not start confined ({error.message})")
         return finished
+
+
+def _once(child: _Child, output: _Output, stop: StopToken, limits: Limits) -> Finished:
+    """Raises: StartupError where the program never began; as `run`."""
+    began = time.monotonic()
+    with child:
+        cut_short = _watch(child, output, stop, limits)
+        if cut_short is None:
+            cut_short = _read_rest(child, output)
+        else:
+            _stop(child, limits.stop_s)
+    stderr = child.stderr.text()
+    if cut_short is None and never_began(child.returncode, stderr):
+        why = stderr.strip()[:_QUOTE]
+        raise StartupError(f"{child.name} does not start: {why}", advice=f"install {child.name} anew")
+    ending = cut_short or ending_of(child.returncode, stop_requested=stop.requested)
+    return Finished(child.argv, ending, child.returncode, stderr, time.monotonic() - began, limits)
+
+
+def _begins(child: _Child, stop: StopToken, limits: Limits) -> bool:
+    with suppress(StartupError):
+        _once(child, _Output(None, MAX_STDOUT), stop, limits)
+        return True
+    return False
 
 
 def _can_be_confined(program: str) -> bool:
@@ -403,10 +414,11 @@ class _Child:
     returncode: int  # once the `with` is over
 
     def __init__(
-        self, name: str, command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], stdin: bytes,
-        sight: Sight | None,
+        self, argv: Sequence[str], command: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int],
+        stdin: bytes, sight: Sight | None,
     ) -> None:  # fmt: skip
-        self._name = name
+        self.argv = tuple(argv)  # as asked for
+        self.name = PurePath(argv[0]).name
         self._command = command
         self._env = env
         self._pass_fds = pass_fds
@@ -441,7 +453,7 @@ class _Child:
     ) -> None:
         if self._end():
             return
-        message = f"{self._name} (process {self._process.pid}) does not end on SIGKILL"
+        message = f"{self.name} (process {self._process.pid}) does not end on SIGKILL"
         if error is not None:
             log.error("%s", message)
             return
@@ -505,9 +517,9 @@ class _Child:
             with _readable(self._stdin) as stdin:
                 return self._popen(stdin)
         except OSError as error:
-            raise _spawn_error(self._name, error) from error
+            raise _spawn_error(self.name, error) from error
         except RuntimeError as error:  # no thread can be started
-            raise _short(self._name, str(error)) from error
+            raise _short(self.name, str(error)) from error
 
     def _popen(self, stdin: int) -> subprocess.Popen[bytes]:
         def start() -> subprocess.Popen[bytes]:

@@ -35,7 +35,7 @@ _MACHINE = re.compile(
     re.MULTILINE,
 )
 # Of what ffmpeg writes; what it reads is the source, which may be at fault itself. The words of ffmpeg 5 to 8.
-_WRITING = re.compile(r"(?:[Ww]rit|mux|[Cc]losing file).*: (Input/output error)$", re.MULTILINE)
+_WRITING = re.compile(r"(?:[Ww]rit|(?<!de)mux|[Cc]losing file).*: (Input/output error)$", re.MULTILINE)
 _FILE_SLACK = 64 << 20  # bytes an output may be above its source before the kernel ends it
 
 

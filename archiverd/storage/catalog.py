@@ -605,9 +605,10 @@ class Catalog(CatalogRetention):
         with self._faults():
             return self._load(identity)
 
-    def waits(self, identity: int) -> Recording | None:
-        """The row of that id, where it is there and waits."""
-        return next(iter(self._select("id = ? AND state = ?", (identity, State.WAITING))), None)
+    def unfinished(self, identity: int) -> Recording | None:
+        """The row of that id, where it is there and waits, or is at work."""
+        wanted = (identity, State.WAITING, State.ACTIVE, State.PUBLISHING)
+        return next(iter(self._select("id = ? AND state IN (?, ?, ?)", wanted)), None)
 
     def history(self, recording: Recording) -> list[Event]:
         """Everything that happened to a recording, in order."""

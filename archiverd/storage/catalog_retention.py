@@ -326,7 +326,9 @@ class CatalogRetention(CatalogConnection):
             return True
         with self._faults():
             row = self._connection.execute(
-                "SELECT EXISTS (SELECT 1 FROM history WHERE id > ? AND state = 'archived')", (change,)
+                "SELECT EXISTS (SELECT 1 FROM history WHERE id > ?1 AND state = 'archived')"
+                " OR COALESCE((SELECT MAX(id) FROM history), 0) < ?1",  # its latest lines were forgotten
+                (change,),
             ).fetchone()
         return bool(row[0])
 

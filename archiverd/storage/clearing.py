@@ -27,8 +27,9 @@ from archiverd.storage.renaming import candidates, rename_no_replace
 log = logging.getLogger(__name__)
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_STRIDE = 64  # files
+_STRIDE = 16  # files
 _THREADS = 2
+_AHEAD = 2  # strides that wait for each thread, at most: whoever asks to stop waits for no more
 _NO_NAMES = frozenset({"", ".", ".."})
 NOT_THERE = "is not there any more"
 PROTECTED = "is protected by a .keep file since"
@@ -99,26 +100,37 @@ class _Aside:
         self.handle = handle
         self.fault: OSError | None = None  # of the machine: nothing more is unlinked
         self._stride: list[tuple[str, os.stat_result]] = []
+        self._ended: list[_Unlinked] = []
         self._given: list[Future[list[_Unlinked]]] = []
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: list[ThreadPoolExecutor] | None = None  # of one thread each
 
     def unlink(self, name: str, status: os.stat_result) -> None:
         """Have one unlinked that was looked at, soon; `finish` tells what became of it."""
         self._stride.append((name, status))
         if len(self._stride) == _STRIDE:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(_THREADS, "unlinking")
-            self._given.append(self._threads.submit(self._unlink_all, self._stride))
-            self._stride = []
+            stride, self._stride = self._stride, []
+            self._give(stride)
+
+    def _give(self, stride: Sequence[tuple[str, os.stat_result]]) -> None:
+        if self._threads is None:
+            self._threads = _threads()
+        if not self._threads:
+            self._ended += self._unlink_all(stride)
+            return
+        thread = self._threads[len(self._given) % len(self._threads)]
+        self._given.append(thread.submit(self._unlink_all, stride))
+        ahead = _AHEAD * len(self._threads)
+        if len(self._given) > ahead:
+            self._given[-ahead - 1].result()
 
     def finish(self) -> Iterator[_Unlinked]:
         """See all of them through, and tell what became of each."""
-        last = self._unlink_all(self._stride)
-        if self._threads is not None:
-            self._threads.shutdown()
+        self._ended += self._unlink_all(self._stride)
+        for thread in self._threads or ():
+            thread.shutdown()
         for given in self._given:
             yield from given.result()
-        yield from last
+        yield from self._ended
 
     def _unlink_all(self, stride: Sequence[tuple[str, os.stat_result]]) -> list[_Unlinked]:
         return [(name, status, self._unlink(name)) for name, status in stride]
@@ -136,6 +148,20 @@ class _Aside:
         return None
 
 
+def _threads() -> list[ThreadPoolExecutor]:
+    """So many as can be had, each running: what is given to one of them later needs no further thread."""
+    running: list[ThreadPoolExecutor] = []
+    for _ in range(_THREADS):
+        thread = ThreadPoolExecutor(1, "unlinking")
+        try:
+            thread.submit(int)
+        except RuntimeError as error:  # "can't start new thread"
+            log.debug("unlinking with %d threads: %s", len(running), error)
+            break
+        running.append(thread)
+    return running
+
+
 class Batch:
     """One batch of removals from an open directory; into the trash where there is one.
 
@@ -150,6 +176,7 @@ class Batch:
         self._apart = False  # the trash is on another mount
         self._aside_name = naming.gone_name(job)
         self._aside: _Aside | None = None
+        self._is_safe = True  # what was moved is on the disk
         self._gone: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._moved: dict[str, PurePosixPath] = {}
@@ -230,7 +257,7 @@ class Batch:
             _see_same(status, mark)
             self._see_unprotected(name)
             if self._uploads:
-                _see_unwritten(aside.handle, name)
+                _see_unwritten(aside.handle, name, keep=self._trash is not None)
             if self._trash is not None:
                 self._moved[name] = self._move(self._trash, aside.handle, name)
             elif status.st_nlink > 1:  # at once, for whoever looks at its other name next is to see how many are left
@@ -294,7 +321,7 @@ class Batch:
             _see_same(status, mark)
             self._see_unprotected(name)
             if self._uploads:
-                _see_unwritten(self._directory, name)
+                _see_unwritten(self._directory, name, keep=self._trash is not None)
             if self._trash is None:
                 os.unlink(name, dir_fd=self._directory)
                 left = os.fstat(handle).st_nlink
@@ -356,7 +383,9 @@ class Batch:
                 ending.callback(self._remove_aside, self._aside)
                 self._finish_unlinking(self._aside)
             if self._trash is not None and self._moved:
+                self._is_safe = False  # the names here are not to go for good before those there have come
                 sync(self._trash.place.handle)
+                self._is_safe = True
 
     def _remove_aside(self, aside: _Aside) -> None:
         os.close(aside.handle)
@@ -366,7 +395,7 @@ class Batch:
             log.warning("%s: stays until the next start: %s", self._aside_name, error.strerror)
 
     def _sync(self) -> None:
-        if self._gone:
+        if self._gone and self._is_safe:
             sync(self._directory)
 
 
@@ -399,11 +428,14 @@ def words(error: OSError) -> str:
             return error.strerror or str(error)
 
 
-def _see_unwritten(directory: int, name: str) -> None:
+def _see_unwritten(directory: int, name: str, *, keep: bool) -> None:
+    """`keep`: it is to lie in the trash, and nobody may have brought it to the disk since it was uploaded."""
     handle = paths.open_file(directory, name)
     try:
         if writers(handle):
             raise _RefusedError("somebody has it open for writing")
+        if keep:
+            sync(handle)
     finally:
         os.close(handle)
 

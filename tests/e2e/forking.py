@@ -6,6 +6,7 @@ Most of a short run goes into loading modules. Here one process has them all loa
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -19,8 +20,10 @@ from typing import Any, Self
 
 import archiverd
 from archiverd import cli, remover
+from tests.program import CHECKOUT, unmeasured
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+_PR_SET_PTRACER = 0x59616D61
+_ANYBODY = ctypes.c_ulong(-1)
 
 
 class Forks:
@@ -29,7 +32,7 @@ class Forks:
     def __enter__(self) -> Self:
         command = (sys.executable, "-m", "tests.e2e.forking")
         self._process = subprocess.Popen(
-            command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command, cwd=CHECKOUT, env=unmeasured(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         return self
 
@@ -86,6 +89,7 @@ def _be_archiverd(request: dict[str, Any], begin: int) -> None:  # Any: what jso
     """Wait until strace has this process, then be the program."""
     sys.argv = ["archiverd", *request["arguments"]]
     os.environ.update(request["environment"])
+    ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
     os.chdir("/")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -19,7 +19,7 @@ from archiverd.policy.model import Recording, State, Tree
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.catalog_schema import FILE_NAME
 from tests.e2e.erring import CHANGES, LOOKS, Call, erring, injected, listed, listening
-from tests.e2e.forked import Forks
+from tests.e2e.forking import Forks
 from tests.e2e.invariants import contents, traces
 from tests.e2e.rig import START, Rig, content
 from tests.holdings import House, clip_of
@@ -103,7 +103,7 @@ class Met:
 def _run(scene: Scene, strace: Sequence[str]) -> int:
     output = scene.base / "output"
     output.unlink(missing_ok=True)
-    return scene.forks.run(scene.arguments, output, strace, {"PATH": os.environ["PATH"]})
+    return scene.forks.run(strace, scene.arguments, output, {"PATH": os.environ["PATH"]})
 
 
 def rows(scene: Scene) -> list[Recording]:

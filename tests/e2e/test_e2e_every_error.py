@@ -19,7 +19,7 @@ import pytest
 
 from archiverd.policy.model import State
 from tests.e2e.erring import Call
-from tests.e2e.forked import Forks, forks
+from tests.e2e.forking import Forks
 from tests.e2e.invariants import assert_all_archived
 from tests.e2e.rig import Rig
 from tests.e2e.scenes import Cleanup, Met, OneRecording, Restore, Scene, every_call, strange
@@ -34,6 +34,7 @@ class Follows(StrEnum):
     PAUSED = "the machine is at fault: the work ends, and no clip is charged"
     REFUSED = "this file waits for a right, or keeps its place: no clip is charged"
     STAYS = "it is archived, and its source stays till it can be read: no clip is charged"
+    WAITS = "it waits, or all work does, till that can be read: no clip is charged"
     CHARGED = "it is the clip's own fault: one attempt"
     CONFIG = "the configuration can't be read: nothing is begun"
     LATER = "what can't be looked at, or cleared away, is told, and left to the next run"
@@ -42,7 +43,8 @@ class Follows(StrEnum):
 
 
 _CODES = {
-    Follows.NOTHING: (0,), Follows.PAUSED: (69,), Follows.REFUSED: (1,), Follows.STAYS: (1, 69), Follows.CHARGED: (1,),
+    Follows.NOTHING: (0,), Follows.PAUSED: (69,), Follows.REFUSED: (1,), Follows.STAYS: (1, 69), Follows.WAITS: (1, 69),
+    Follows.CHARGED: (1,),
     Follows.CONFIG: (78,), Follows.LATER: (0,), Follows.TOLD: (1, 69), Follows.EITHER: (0, 1, 69),
 }  # fmt: skip
 
@@ -130,6 +132,7 @@ RECORDING = (
     ),
     Row(Follows.REFUSED, "openat|pread64|newfstatat|getdents64", _SOURCE, "EIO", to_come=_MAKING),
     Row(Follows.STAYS, "openat|pread64|newfstatat|getdents64", _SOURCE, "EIO"),
+    Row(Follows.WAITS, "openat|pread64|newfstatat|getdents64", r"/(?:archived|\.deleted)[/>\"]", "EIO"),
     Row(Follows.REFUSED, errors="EACCES|EPERM"),
     Row(Follows.NOTHING, "renameat2", r"/\.deleted", "EXDEV"),  # it is copied
     Row(Follows.REFUSED, "renameat2", _SOURCE, "EXDEV"),
@@ -207,7 +210,7 @@ _SHARES = 4  # of each, for the tests to be spread over several processes
 
 @pytest.fixture(scope="module", name="running")
 def _running() -> Iterator[Forks]:
-    with forks() as running:
+    with Forks() as running:
         yield running
 
 

@@ -11,6 +11,8 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
@@ -669,6 +671,33 @@ def test_a_large_batch_removes_what_is_wanted_and_nothing_else(plain: Trees) -> 
     assert dict(cleared.gone) == {name: size for name, size in blocks.items() if name != stays}
     assert cleared.refused == {stays: PROTECTED}
     assert standing(plain) == all_of((stays,)) | {str(DAY / stays.replace(".mp4", ".keep")): b""}
+
+
+def test_without_a_thread_to_be_had_a_large_batch_goes_all_the_same(
+    plain: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_more(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    wanted = put_all(plain, names=MANY)
+    monkeypatch.setattr(threading.Thread, "start", none_more)
+    assert clear(plain, wanted).gone.keys() == set(MANY)
+    assert standing(plain) == {}
+
+
+def test_a_large_batch_stops_when_it_is_to(plain: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast files are set aside: what waits to be unlinked is little."""
+    wanted, gone = put_all(plain, names=MANY), Counter[str]()
+    unlink = os.unlink
+
+    def slowly(name: str, *, dir_fd: int) -> None:
+        threading.Event().wait(0.002)
+        unlink(name, dir_fd=dir_fd)
+        gone["files"] += 1
+
+    monkeypatch.setattr(os, "unlink", slowly)
+    cleared = clear(plain, wanted, go_on=lambda: gone["files"] < 50)
+    assert len(cleared.gone) < 50 + 7 * 16  # those at work, those that wait, and those not yet given
 
 
 # Of whichever thread comes to that many: three do.

@@ -215,6 +215,16 @@ def test_a_program_that_does_not_start_at_all_is_no_matter_of_confinement(
     assert "confined" not in caplog.text
 
 
+def test_a_program_that_only_says_it_did_not_start_stays_confined(caplog: pytest.LogCaptureFixture) -> None:
+    """As one could that an upload has taken over."""
+    claims = "echo sh: error while loading shared libraries >&2; cat /etc/passwd; exit 127"
+    lines: list[str] = []
+    with pytest.raises(StartupError):
+        run(("sh", "-c", claims), stop=NeverStop(), limits=CONFINED, on_line=lines.append)
+    assert lines == []
+    assert "unconfined" not in caplog.text
+
+
 def test_a_script_is_run_unconfined_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody knows what a wrapper of the owner's needs."""
     script = tmp_path / "wrapper"

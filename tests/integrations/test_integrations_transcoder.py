@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from archiverd.errors import ResourceError, TranscodeFailed
 from archiverd.media import boxes
 from archiverd.media.ffmpeg_progress import Position
 from archiverd.media.probe import probe
-from archiverd.media.process import Limits
+from archiverd.media.process import Ending, Finished, Limits
 from archiverd.media.source import Source, declared_frames
 from archiverd.media.transcoder import Decoded, Transcoded, Transcoder
 from archiverd.media.verifier import Verifier
@@ -666,3 +666,22 @@ def test_pictures_are_compared_where_asked_for(
     gathered = evidence(clip, tmp_path / "out", frames, compare_pictures=compare_pictures)
     assert (None if gathered.likeness is None else gathered.likeness.frames) == compared
     assert gathered.codec == ("hevc" if compare_pictures else "")
+
+
+@pytest.mark.parametrize(
+    ("said", "of_machine"),
+    [
+        ("av_interleaved_write_frame(): Input/output error", True),
+        ("[out#0/mp4 @ 0x55] Error muxing a packet: Input/output error", True),
+        ("[out#0/mp4 @ 0x55] Error writing trailer: Input/output error", True),
+        ("[in#0/mov @ 0x55] Error during demuxing: Input/output error", False),
+        ("Error retrieving a packet from demuxer: Input/output error", False),
+        ("file:/proc/self/fd/7: Input/output error", False),
+    ],
+)
+def test_an_error_of_what_is_written_is_the_machines_and_one_of_what_is_read_the_clips(
+    said: str, of_machine: bool
+) -> None:
+    finished = Finished(("ffmpeg",), Ending.EXITED, 1, f"{said}\n", 0.1)
+    with pytest.raises(ResourceError, match="Input/output error") if of_machine else nullcontext():
+        Transcoder(SETTINGS, LIMITS, NeverStop())._raise_for_machine(finished)
