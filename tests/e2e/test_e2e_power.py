@@ -129,7 +129,7 @@ def test_power_cut_while_a_clip_is_archived_loses_nothing(rig: Rig, way: str, ki
                 assert_snapshots_archived(rig)
             assert_sound(rig)
 
-        assert_after_each_cut(its, 17, holds)
+        assert_after_each_cut(its, 29, holds)
 
 
 @pytest.mark.parametrize(("where", "kinds"), CLEANUPS, ids=told)
@@ -223,4 +223,4 @@ def test_power_cut_after_an_upload_that_nobody_synced_loses_none_that_was_told_a
             assert_no_traces(rig)
             assert_sound(rig)
 
-        assert_after_each_cut(its, 17, holds)
+        assert_after_each_cut(its, 29, holds)

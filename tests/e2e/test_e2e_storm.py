@@ -29,7 +29,7 @@ from tests.program import archiverd
 from tests.screen import until
 
 SEED = int(os.environ.get("ARCHIVERD_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-KILLS = int(os.environ.get("ARCHIVERD_KILLS", "12"))  # half of them in each way
+KILLS = int(os.environ.get("ARCHIVERD_KILLS", "8"))  # half of them in each way
 CAMERAS = ("front", "Garden Gate_01", "yard")
 MOST_AT_A_TIME = 8  # clips that stand among the sources
 OLD_GO = 10  # archives, with each start
