@@ -205,7 +205,7 @@ _SCENES: dict[str, tuple[Make, tuple[Row, ...]]] = {
     "a cleanup": (Cleanup, CLEANUP),
     "a restore": (lambda base, forks: Restore(base, forks, strange()), RESTORE),
 }
-_THINNED = {"a recording, copied": 3, "a recording, by ffmpeg": 2, "a cleanup": 2}  # of what is chosen, one of so many
+_THINNED = {"a recording, copied": 5, "a recording, by ffmpeg": 3, "a cleanup": 3}  # of what is chosen, one of so many
 _SHARES = 4  # of each, for the tests to be spread over several processes
 
 
