@@ -99,7 +99,9 @@ class Recoverer:
             now = self._clock()
             self._catalog.wait(recording, "its job could not go on", now, now)
             return
-        now, deaths = self._clock(), self._deaths_with(recording) if died else Deaths()
+        now, deaths = self._clock(), Deaths.from_text(self._catalog.recall(DEATHS))
+        if died:
+            deaths = deaths.then(recording.id)
         crashes = recording.crashes + 1
         fare_well = self._catalog.archived_since(deaths.blamed_to)
         match after_death(recording, deaths, archive_stands=stands, others_fare_well=fare_well):
@@ -112,23 +114,22 @@ class Recoverer:
             case Trace.QUARANTINE:
                 reason = f"the process died {crashes} times in a row while working on it"
                 self._catalog.quarantine(recording, reason, now)
-                self._catalog.correct(DEATHS, replace(deaths, blamed_to=self._catalog.last_change()).to_text())
+                self._note(replace(deaths, blamed_to=self._catalog.last_change()))
                 troubles.append(Outcome(recording.path, Result.QUARANTINED, reason, recording.fingerprint.size))
             case Trace.REDO:
                 again_at = now + again_after_s(crashes)
                 self._catalog.crashed(recording, "the process died while working on it", again_at, now)
+                self._note(deaths)
             case Trace.PUT_OFF:
                 reason = f"the process died {crashes} times while working on it; the machine may be at fault"
                 self._catalog.crashed(recording, reason, now + again_after_s(crashes), now)
-                self._catalog.correct(DEATHS, replace(deaths, put_off=recording.id).to_text())
+                self._note(replace(deaths, put_off=recording.id))
             case unreachable:
                 assert_never(unreachable)
 
-    def _deaths_with(self, recording: Recording) -> Deaths:
-        """The latest deaths, with this one, which is noted."""
-        deaths = Deaths.from_text(self._catalog.recall(DEATHS)).then(recording.id)
+    def _note(self, deaths: Deaths) -> None:
+        """Once the row says what became of it: a death between the two counts one too few, and never the same twice."""
         self._catalog.correct(DEATHS, deaths.to_text())
-        return deaths
 
     def _recover_removal(self, recording: Recording) -> None:
         """Let go of a claim whose job died, or note what that job has removed and could not say so."""

@@ -145,7 +145,7 @@ class Remover:
         claimed = self._claim(unprotected, job) if unprotected else []
         if not claimed:
             return []
-        # A clip last: while it stands the catalog knows whose its snapshots are.
+        # A clip after its snapshots, where they go one by one: while it stands, so does what they belong to.
         files = [file for removal in claimed for file in reversed(removal.candidate.files)]
         changed.add(Place(tree, where))
         cleared = Cleared({}, {})

@@ -151,10 +151,11 @@ class Trash:
             if isinstance(found, str):
                 return [Answer(path, found, refused=True)]
             clip = found or one
-        snapshots = [] if _is_snapshot(clip.path) else self._snapshots_of(clip)
+        snapshots, unseen = ([], []) if _is_snapshot(clip.path) else self._snapshots_of(clip)
         answers = [self._bring(clip, protected=clip is not one or not self._goes_with_clip(one))]
         if not answers[0].refused or self._has_left(clip):
             answers += [self._bring(snapshot, protected=False) for snapshot in snapshots]
+            answers += unseen
         brought.update(answer.path for answer in answers if not answer.refused)
         return answers
 
@@ -188,8 +189,12 @@ class Trash:
         beside = (one.path.with_name(name) for name in names if name.rpartition(".")[0] == one.path.stem)
         return [other for other in map(self._at, beside) if other is not None and other.recording is None]
 
-    def _snapshots_of(self, clip: Trashed) -> list[Trashed]:
-        return [one for one in self._together(clip) if _is_snapshot(one.path)]
+    def _snapshots_of(self, clip: Trashed) -> tuple[list[Trashed], list[Answer]]:
+        """The snapshots that lie there with a clip, and why they are not known: that keeps no clip from coming back."""
+        try:
+            return [one for one in self._together(clip) if _is_snapshot(one.path)], []
+        except OSError as error:
+            return [], [Answer(clip.path, f"its snapshots can't be looked for: {_words(error)}", refused=True)]
 
     def _clip_of(self, snapshot: Trashed) -> Trashed | str | None:
         """The clip a snapshot goes with, in the trash; None where it may come alone; why it may not, in words."""

@@ -54,7 +54,7 @@ _OF_THE_KERNEL: Final = (
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _GPUS: Final = "/dev/dri"
 
-_NO_NEW_PRIVS, _SET_SECCOMP, _FILTER_MODE = 38, 22, 2
+_NO_NEW_PRIVS, _GET_SECCOMP, _SET_SECCOMP, _FILTER_MODE = 38, 21, 22, 2
 _IO_URING_SETUP = 425  # which opens sockets by itself
 _ALLOW, _FAIL = 0x7FFF0000, 0x00050000
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, …
@@ -92,6 +92,12 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))))
 
 
+def closes_sockets() -> bool:
+    """Whether sockets can be closed to a program here: the kernel has seccomp, and its numbers are known."""
+    has_seccomp = _libc.prctl(_GET_SECCOMP, *map(ctypes.c_ulong, (0, 0, 0, 0))) >= 0
+    return has_seccomp and platform.machine() in _MACHINES and struct.calcsize("P") == 8
+
+
 def confine(sight: Sight) -> None:
     """Confine the calling thread, for as long as it lives, and what it starts from now on.
 
@@ -102,7 +108,8 @@ def confine(sight: Sight) -> None:
     version = landlock_version()
     if version:
         _close_files(sight, version)
-    _close_sockets()
+    if closes_sockets():
+        _close_sockets(*_MACHINES[platform.machine()])
 
 
 def _close_files(sight: Sight, version: int) -> None:
@@ -164,12 +171,8 @@ def _open_up(ruleset: int, handle: int, access: int) -> None:
         raise _refused("landlock_add_rule")
 
 
-def _close_sockets() -> None:
+def _close_sockets(audit: int, socket: int) -> None:
     """Have socket(2) fail. Ones that stand already can be used, and pipes and socketpairs made."""
-    machine = _MACHINES.get(platform.machine())
-    if machine is None or struct.calcsize("P") != 8:
-        return
-    audit, socket = machine
     program = [
         (_LOAD, 0, 0, 4),  # the architecture whose numbers are meant
         (_EQUAL, 0, 4, audit),  # another: as an unknown call
@@ -186,8 +189,6 @@ def _close_sockets() -> None:
     if _libc.prctl(
         _SET_SECCOMP, ctypes.c_ulong(_FILTER_MODE), ctypes.byref(told), ctypes.c_ulong(0), ctypes.c_ulong(0)
     ):
-        if ctypes.get_errno() in (errno.ENOSYS, errno.EINVAL):  # a kernel without it
-            return
         raise _refused("seccomp")
 
 

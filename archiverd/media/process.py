@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import IO, Final, Self, assert_never
 
 from archiverd.errors import ResourceError, StartupError, StuckError
-from archiverd.media.confinement import Sight, confine, landlock_version
+from archiverd.media.confinement import Sight, closes_sockets, confine, landlock_version
 from archiverd.media.process_output import BothEnds, LineCutter
 from archiverd.policy.stop import StopToken
 
@@ -196,6 +196,10 @@ def see_launcher() -> None:
         log.warning("setpriv (of util-linux) is not there: an ffmpeg would outlive an archiverd that is killed")
     if "prlimit" not in tools:
         log.warning("prlimit (of util-linux) is not there: an ffmpeg may take any memory, and write any size")
+    if not closes_sockets():
+        log.warning(
+            "sockets can't be closed to an ffmpeg here: the kernel has no seccomp, or its numbers are not known"
+        )
     if not landlock_version():
         log.warning("the kernel has no Landlock: an ffmpeg sees every file that archiverd sees")
 

@@ -13,6 +13,7 @@ from archiverd.policy.model import ClipName, Discovery, FoundFile, FoundRecordin
 from archiverd.policy.name_patterns import CANONICAL, NamePatterns
 from archiverd.policy.naming import printable
 from archiverd.policy.pairing import pair
+from archiverd.policy.recovery import EXCUSED
 
 _NEW = "new"
 STANDS_AGAIN = "its archive was removed, and its source stands again"  # why it is archived once more
@@ -161,8 +162,8 @@ def _age(item: Planned) -> tuple[str, PurePosixPath]:
 
 
 def _deaths(item: Planned) -> int:
-    """How often the process died with its job: what never did so has its turn first."""
-    return item.known.crashes if item.known else 0
+    """How often the process died with its job, as far as that counts: those without have their turn first."""
+    return max(0, item.known.crashes - EXCUSED) if item.known else 0
 
 
 _Late = list[tuple[Recording, tuple[FoundFile, ...]]]  # recordings that are done with, and what came after them

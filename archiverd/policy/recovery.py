@@ -12,6 +12,7 @@ from archiverd.policy.naming import PartName
 
 _SNAPSHOT_JOB = re.compile(r"([0-9a-f]+)s([0-9]{1,18})")  # `s` is no hexadecimal digit, so it can't be part of a job
 CRASH_LIMIT = 5  # deaths in a row while working on one recording, until it is thought to be the cause
+EXCUSED = 1  # death that is held against no recording: the power failed, as a rule
 _OTHERS_S = 15.0  # a start needs a second or two to see what stands in the trees
 _FIRST_S = 600.0
 _LONGEST_S = 6 * 3600.0
@@ -81,12 +82,12 @@ def after_death(recording: Recording, deaths: Deaths, *, archive_stands: bool, o
 def again_after_s(crashes: int) -> float:
     """How long a recording waits that has died so often.
 
-    Not at all the first time: the power failed, as a rule. Then for so long that a start sees the others, and they have
+    Not at all the first time (`EXCUSED`). Then for so long that a start sees the others, and they have
     their turn, twice as long each time; from the limit on from ten minutes to six hours, so that a machine that is at
     fault is not kept at it.
     """
     if crashes < CRASH_LIMIT:
-        return _OTHERS_S * 2.0 ** (crashes - 2) if crashes > 1 else 0.0
+        return _OTHERS_S * 2.0 ** (crashes - EXCUSED - 1) if crashes > EXCUSED else 0.0
     return min(_LONGEST_S, _FIRST_S * 2.0 ** min(crashes - CRASH_LIMIT, 10))
 
 

@@ -35,6 +35,7 @@ from archiverd.policy.planning import STANDS_AGAIN
 from archiverd.policy.problems import Course, Notice
 from archiverd.policy.quiet import Upload
 from archiverd.policy.rebuilding import KnownAgain
+from archiverd.policy.recovery import EXCUSED
 from archiverd.policy.room import Taken
 from archiverd.storage.catalog_connection import (
     SOURCE_ROOT,
@@ -446,15 +447,15 @@ class Catalog(CatalogRetention):
     def due(self, now: float, *, newest_first: bool = False) -> Recording | None:
         """What is to be taken up next: a source that is to be let go of, else the oldest clip that has waited enough.
 
-        One with whose job the process died comes after all others: were it the cause, they would never have a turn, and
-        were it not, it would be hit again and again.
+        One with whose job the process died more than once comes after all others: were it the cause, they would never
+        have a turn, and were it not, it would be hit again and again.
         What is due later than anything is ever put off was put off by a clock that was ahead, and is due.
         """
         order = "taken_at DESC, id" if newest_first else "taken_at, id"
         for state, which, first in (
             (State.ARCHIVED, "", "not_before, id"),
-            (State.WAITING, " AND crashes = 0", order),  # by the index; those with deaths are few
-            (State.WAITING, " AND crashes > 0", f"crashes, {order}"),
+            (State.WAITING, f" AND crashes <= {EXCUSED}", order),  # by the index; the others are few
+            (State.WAITING, f" AND crashes > {EXCUSED}", f"crashes, {order}"),
         ):
             found = self._select(
                 f"state = ? AND (not_before <= ? OR not_before > ?){which} ORDER BY {first} LIMIT 1",

@@ -497,11 +497,17 @@ class FileManager:
 
     def drop_second_name(self, place: Place, other: Place) -> bool:
         """Take a name away from a file that stands at another place too; False where it does not."""
-        if self._names_of_one_file(place, other) < 2:
+        there = self.status(other.tree, other.path)
+        if there is None or self._names_of_one_file(place, other) < 2:
             return False
-        self.sync_up(other.tree, other.path)
-        self._unlink(place.tree, place.path)
+        self._leave_at(other, there, place)
         return True
+
+    def _leave_at(self, place: Place, seen: os.stat_result, other: Place) -> None:
+        """Take a file away from one place that was seen to stand at another, once it is sure to last there."""
+        self.sync_file(place.tree, place.path)
+        self._see_unchanged(place, seen)
+        self._unlink(other.tree, other.path)
 
     # -- bringing back ------------------------------------------------------------------------------------
 
@@ -549,9 +555,7 @@ class FileManager:
                 return False
         keep = self._keep_ahead(place) if protected else None
         with self._dropped_if_in_vain(keep, place):
-            self.sync_file(place.tree, place.path)
-            self._see_unchanged(place, there)
-            self._unlink(Tree.TRASH, path)
+            self._leave_at(place, there, Place(Tree.TRASH, path))
         return True
 
     def _keep_ahead(self, place: Place) -> PurePosixPath | None:

@@ -239,6 +239,17 @@ class Unreadable(FileManager):
             yield handle
 
 
+class UnreadableArchive(FileManager):
+    """Of an archive disk with a bad sector: the archive of the first clip can't be read."""
+
+    @contextlib.contextmanager
+    def opened(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
+        if tree is Tree.ARCHIVE and path.name.endswith("100000.mp4"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.roots[tree] / path))
+        with super().opened(tree, path) as handle:
+            yield handle
+
+
 class Dying(Unreadable):
     """Of a disk that takes nothing any more either."""
 
@@ -252,6 +263,21 @@ def test_one_clip_that_cannot_be_read_is_charged_and_the_others_go_on(rig: Rig) 
     assert (results(summary), summary.exit_code) == ([Result.FAILED, Result.TRANSCODED], 1)
     assert str(rig.camera / first.path) in summary.outcomes[0].reason
     assert [rig.row(upload).attempts for upload in (first, second)] == [1, 0]
+
+
+def test_one_archive_that_cannot_be_read_keeps_its_source_and_the_others_go_on(rig: Rig) -> None:
+    """It is to be read, for it is not quite as it was committed: its disk was copied, perhaps."""
+    first = rig.upload("a")
+    keep = rig.keep(first)
+    assert rig.run_inside().exit_code == 0
+    os.utime(rig.archive / first.path, (1_700_000_000, 1_700_000_000))
+    keep.unlink()
+    rig.upload("b", rig.path(7))
+    summary = _run(rig, UnreadableArchive)
+    assert (results(summary), summary.exit_code) == ([Result.FAILED, Result.TRANSCODED], 1)
+    assert str(rig.archive / first.path) in summary.outcomes[0].reason
+    assert (rig.row(first).state, rig.row(first).attempts) == (State.ARCHIVED, 0)
+    assert sha256_of(rig.camera / first.path) == first.sha256
 
 
 def test_no_clip_is_charged_for_a_disk_that_is_gone(rig: Rig) -> None:

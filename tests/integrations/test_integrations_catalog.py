@@ -743,8 +743,9 @@ def test_crashed_counts_apart_from_failures(catalog: Catalog) -> None:
 def test_what_died_comes_after_all_others_and_at_once_where_there_are_none(
     catalog: Catalog, newest_first: bool
 ) -> None:
-    rows = [nth_entry(catalog, number) for number in range(3)]
-    for index, deaths in ((0, 2), (1, 1)):
+    """One death is held against nobody."""
+    rows = [nth_entry(catalog, number) for number in range(4)]
+    for index, deaths in ((0, 3), (1, 2), (2, 1)):
         for job in range(deaths):
             row = catalog.claim(catalog.reload(rows[index]), f"j{index}{job}", NOW)
             catalog.crashed(row, "died", NOW, NOW)
@@ -754,7 +755,8 @@ def test_what_died_comes_after_all_others_and_at_once_where_there_are_none(
         order.append(row_due.id)
         catalog.gone(row_due, "taken away", NOW)
 
-    assert order == [rows[2].id, rows[1].id, rows[0].id]
+    without = [rows[3].id, rows[2].id] if newest_first else [rows[2].id, rows[3].id]
+    assert order == [*without, rows[1].id, rows[0].id]
 
 
 def test_what_is_put_off_for_its_deaths_is_not_due_till_then(catalog: Catalog) -> None:

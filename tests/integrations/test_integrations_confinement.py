@@ -191,6 +191,17 @@ def test_without_landlock_sockets_are_closed_and_the_rest_is_told(
     assert "the kernel has no Landlock: an ffmpeg sees every file that archiverd sees" in caplog.text
 
 
+def test_a_machine_whose_sockets_cannot_be_closed_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    see_launcher()
+    assert "sockets" not in caplog.text
+    monkeypatch.setattr("platform.machine", lambda: "s390x")
+    see_launcher()
+    assert "sockets can't be closed to an ffmpeg here" in caplog.text
+    assert sh("echo runs")[1] == ["runs"]
+
+
 def test_a_program_that_does_not_start_confined_is_started_unconfined_and_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -67,13 +67,13 @@ TOO_YOUNG = (Action.WAIT, JUST_WRITTEN)
 @pytest.mark.parametrize("newest_first", [False, True])
 def test_what_the_process_died_with_has_its_turn_after_all_others(newest_first: bool) -> None:
     paths = [PATH.with_name(f"REO_front_202606300815{second:02}.mp4") for second in range(4)]
-    deaths = dict(zip(paths, (1, 0, 2, 0), strict=True))
+    deaths = dict(zip(paths, (3, 1, 2, 0), strict=True))  # one counts for nothing
     rows = [recording(path=path, crashes=crashes) for path, crashes in deaths.items()]
 
     run = plan([found(path) for path in paths], rows, replace(MANNER, newest_first=newest_first))
 
     without = [paths[3], paths[1]] if newest_first else [paths[1], paths[3]]
-    assert [item.path for item in run.items] == [*without, paths[0], paths[2]]
+    assert [item.path for item in run.items] == [*without, paths[2], paths[0]]
 
 
 @pytest.mark.parametrize(

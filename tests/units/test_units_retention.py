@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -787,6 +788,17 @@ def test_date_in_the_future_shields_nothing(named: float, mtime: float, days: fl
 )
 def test_age_counts_from_the_name_where_the_file_bears_it_out(taken_at: float, mtime: float, expected: float) -> None:
     assert reckoned_at(datetime.fromtimestamp(taken_at), mtime, NOW - 5 * DAY, NOW) == expected
+
+
+def test_of_an_hour_that_comes_twice_the_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        again = datetime(2026, 10, 25, 2, 30)
+        first, second = again.timestamp(), again.replace(fold=1).timestamp()
+        at = reckoned_at(again, second + 60, second, second + DAY)
+    time.tzset()
+    assert (second - first, at) == (3600, second)
 
 
 @pytest.mark.parametrize("noted", [0.0, 86_400.0, FIRST_CLOCK - 1, NOW + 1, NOW + 900 * DAY])
