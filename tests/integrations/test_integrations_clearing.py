@@ -691,13 +691,13 @@ def test_a_large_batch_stops_when_it_is_to(plain: Trees, monkeypatch: pytest.Mon
     unlink = os.unlink
 
     def slowly(name: str, *, dir_fd: int) -> None:
-        threading.Event().wait(0.002)
+        threading.Event().wait(0.01)
         unlink(name, dir_fd=dir_fd)
         gone["files"] += 1
 
     monkeypatch.setattr(os, "unlink", slowly)
-    cleared = clear(plain, wanted, go_on=lambda: gone["files"] < 50)
-    assert len(cleared.gone) < 50 + 7 * 16  # those at work, those that wait, and those not yet given
+    cleared = clear(plain, wanted, go_on=lambda: gone["files"] < 20)
+    assert len(cleared.gone) < 20 + 6 * 32  # those at work, those that wait, and those not yet given
 
 
 # Of whichever thread comes to that many: three do.
