@@ -251,8 +251,10 @@ def numbered(path: PurePosixPath, n: int) -> PurePosixPath:
 
 def _fitted(stem: str, ending: str) -> str:
     """Stem and ending as one name of at most 255 bytes."""
+    if _MOST_BYTES * (len(stem) + len(ending)) <= NAME_MAX_BYTES:  # asked for thousands of names at a time
+        return stem + ending
     room = NAME_MAX_BYTES - len(os.fsencode(ending))
-    if _MOST_BYTES * len(stem) <= room or len(os.fsencode(stem)) <= room:
+    if len(os.fsencode(stem)) <= room:
         return stem + ending
     # A stem already marked (the keep of a `~2`) is cut before its stamp too.
     mark = _COPY_AT_END.search(stem)

@@ -11,8 +11,6 @@ import errno
 import logging
 import os
 import stat
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -31,7 +29,7 @@ log = logging.getLogger(__name__)
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _STRIDE = 32  # files
 _THREADS = 2
-_BEHIND_S = 0.1  # so long a stride may wait till the next are set aside: who asks to stop waits for no more
+_AHEAD = 2  # strides that wait for each thread, at most: whoever asks to stop waits for no more
 _NO_NAMES = frozenset({"", ".", ".."})
 NOT_THERE = "is not there any more"
 PROTECTED = "is protected by a .keep file since"
@@ -103,8 +101,7 @@ class _Aside:
         self.fault: OSError | None = None  # of the machine: nothing more is unlinked
         self._stride: list[tuple[str, os.stat_result]] = []
         self._ended: list[_Unlinked] = []
-        self._given: deque[tuple[float, Future[list[_Unlinked]]]] = deque()  # since when, by the monotonic clock
-        self._count = 0  # strides
+        self._given: list[Future[list[_Unlinked]]] = []
         self._threads: list[ThreadPoolExecutor] | None = None  # of one thread each
 
     def unlink(self, name: str, status: os.stat_result) -> None:
@@ -120,20 +117,20 @@ class _Aside:
         if not self._threads:
             self._ended += self._unlink_all(stride)
             return
-        thread = self._threads[self._count % len(self._threads)]
-        self._count += 1
-        self._given.append((time.monotonic(), thread.submit(self._unlink_all, stride)))
-        while self._given and (self._given[0][1].done() or self._given[0][0] + _BEHIND_S < time.monotonic()):
-            self._ended += self._given.popleft()[1].result()
+        thread = self._threads[len(self._given) % len(self._threads)]
+        self._given.append(thread.submit(self._unlink_all, stride))
+        ahead = _AHEAD * len(self._threads)
+        if len(self._given) > ahead:
+            self._given[-ahead - 1].result()
 
     def finish(self) -> Iterator[_Unlinked]:
         """See all of them through, and tell what became of each."""
         self._ended += self._unlink_all(self._stride)
         for thread in self._threads or ():
             thread.shutdown()
-        yield from self._ended
-        for _, given in self._given:
+        for given in self._given:
             yield from given.result()
+        yield from self._ended
 
     def _unlink_all(self, stride: Sequence[tuple[str, os.stat_result]]) -> list[_Unlinked]:
         return [(name, status, self._unlink(name)) for name, status in stride]

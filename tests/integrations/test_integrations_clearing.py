@@ -691,7 +691,7 @@ def test_a_large_batch_stops_when_it_is_to(plain: Trees, monkeypatch: pytest.Mon
     unlink = os.unlink
 
     def slowly(name: str, *, dir_fd: int) -> None:
-        threading.Event().wait(0.01)
+        threading.Event().wait(0.002)
         unlink(name, dir_fd=dir_fd)
         gone["files"] += 1
 
