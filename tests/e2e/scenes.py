@@ -164,6 +164,7 @@ class OneRecording(Scene):
         rig = self.rig
         rig.uploads.clear()
         upload = rig.upload_bytes(self._clip, rig.path())
+        os.utime(self.camera / upload.path, (START.timestamp(), START.timestamp()))
         rig._upload_snapshot("a", upload.path, 0)
         two_hours_ago = time.time() - 7200
         os.utime(self.camera / upload.path.with_suffix(".jpg"), (two_hours_ago, two_hours_ago))

@@ -21,6 +21,7 @@ from archiverd.policy.model import State
 from tests.e2e.erring import Call
 from tests.e2e.forking import Forks
 from tests.e2e.invariants import assert_all_archived
+from tests.e2e.replaying import replaying
 from tests.e2e.rig import Rig
 from tests.e2e.scenes import Cleanup, Met, OneRecording, Restore, Scene, every_call, strange
 
@@ -218,7 +219,7 @@ def _running() -> Iterator[Forks]:
 @pytest.fixture(scope="module", name="scene_of")
 def _scene_of(running: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Scene]]:
     with pytest.MonkeyPatch.context() as patch:
-        path = os.environ["PATH"]
+        path = f"{replaying(tmp_path_factory)}:{os.environ['PATH']}"
 
         @functools.cache
         def made(what: str) -> Scene:

@@ -27,6 +27,8 @@ from tests.images import Kind
 from tests.power import DURABLE, EVERY_POINT, Cut, Disks, disks
 from tests.program import ARCHIVERD, unmeasured
 
+pytestmark = pytest.mark.usefixtures("replayed")
+
 # One disk for all; a disk for the sources, one for the archives, one for the trash.
 LAYOUTS: list[tuple[Kind, ...]] = [(kind,) for kind in DURABLE]
 LAYOUTS += [(*DURABLE[first:], *DURABLE[:first]) for first in range(len(DURABLE))]
