@@ -221,7 +221,7 @@ def _made(running: Forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 @pytest.fixture(name="scene_of")
-def _scene_of(made: Callable[[str], Scene], replayed: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Scene]:
+def _scene_of(made: Callable[[str], Scene], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Scene]:
     def scene_of(what: str) -> Scene:
         scene = made(what)
         monkeypatch.setenv("PATH", f"{scene.base / 'programs'}:{os.environ['PATH']}")
@@ -235,6 +235,7 @@ def _calls_of(scene: Scene) -> list[Call]:
     return every_call(scene)
 
 
+@pytest.mark.usefixtures("replayed")
 @pytest.mark.timeout(7200 if _EVERY else 300)
 @pytest.mark.parametrize("share", range(_SHARES))
 @pytest.mark.parametrize("what", _SCENES)
