@@ -32,15 +32,21 @@ def usable_catalog(
 
     A file that is damaged, of a newer version or another user's is set aside under a name with the moment (`now`,
     seconds since the epoch). One that may only be read is copied: it is sound. On a full disk the reserve is given up.
+    It is looked at twice before that: SQLite tells of a page that could not be read, once, in the words of damage.
 
     Raises: StartupError where it can be neither used nor set aside; ResourceError where the disk fails.
     """
     with ExitStack() as stack:
         try:
             catalog = _opened(stack, path, new_id, thoroughly, alive)
-        except CatalogLostError as lost:
-            _replace(path, lost, now)
-            catalog = _opened(stack, path, new_id, thoroughly, alive)
+        except CatalogLostError as at_first:
+            try:
+                catalog = _opened(stack, path, new_id, thoroughly, alive)
+            except CatalogLostError as lost:
+                _replace(path, lost, now)
+                catalog = _opened(stack, path, new_id, thoroughly, alive)
+            else:
+                log.warning("%s; not so when it was read again: the disk under it may be failing", at_first.message)
         except ResourceError:
             if not Reserve(path.parent).give_up():
                 raise

@@ -36,19 +36,19 @@ if not os.path.exists(answer):
     if target:
         with open(target, "rb") as file:
             made = file.read()
-    fresh = f"{answer}.{os.getpid()}"
-    with open(fresh, "wb") as file:
-        marshal.dump((done.returncode, done.stdout, done.stderr, made), file)
-    os.replace(fresh, answer)
-    replayed = False
+    code, said, complained = done.returncode, done.stdout, done.stderr
+    if code >= 0:  # who was ended by another has not answered
+        fresh = f"{answer}.{os.getpid()}"
+        with open(fresh, "wb") as file:
+            marshal.dump((code, said, complained, made), file)
+        os.replace(fresh, answer)
 else:
-    replayed = True
-with open(answer, "rb") as file:
-    code, said, complained, made = marshal.load(file)
-if replayed and made is not None:
-    with open(target, "r+b") as file:
-        file.truncate(0)
-        file.write(made)
+    with open(answer, "rb") as file:
+        code, said, complained, made = marshal.load(file)
+    if made is not None:
+        with open(target, "r+b") as file:
+            file.truncate(0)
+            file.write(made)
 os.write(2, complained)
 while said:
     said = said[os.write(1, said):]

@@ -231,23 +231,20 @@ def test_transcode_that_outgrows_the_room_it_was_begun_in_waits_and_the_others_g
 class Unreadable(FileManager):
     """Of a disk with a bad sector: the first clip of all can't be read."""
 
+    disk = Tree.SOURCE
+
     @contextlib.contextmanager
     def opened(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
-        if tree is Tree.SOURCE and path.name.endswith("100000.mp4"):
+        if tree is self.disk and path.name.endswith("100000.mp4"):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.roots[tree] / path))
         with super().opened(tree, path) as handle:
             yield handle
 
 
-class UnreadableArchive(FileManager):
-    """Of an archive disk with a bad sector: the archive of the first clip can't be read."""
+class UnreadableArchive(Unreadable):
+    """Of an archive disk with one: the archive of the first clip can't be read."""
 
-    @contextlib.contextmanager
-    def opened(self, tree: Tree, path: PurePosixPath) -> Iterator[int]:
-        if tree is Tree.ARCHIVE and path.name.endswith("100000.mp4"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.roots[tree] / path))
-        with super().opened(tree, path) as handle:
-            yield handle
+    disk = Tree.ARCHIVE
 
 
 class Dying(Unreadable):

@@ -96,8 +96,8 @@ _SOURCE = r"^<ROOT/camera(?:/\d[^>]*)?>|^AT_FDCWD</>, \"ROOT/camera\""
 _BEGINNING = (
     Row(Follows.CONFIG, "openat|read", r"archiverd\.toml", "EIO|EACCES|EMFILE"),
     Row(Follows.NOTHING, what=r"archiverd\.toml|archiver\.log|/reserve"),
-    # How a path is to be written; who then opens it is told.
-    Row(Follows.NOTHING, "newfstatat", r'^AT_FDCWD</>, "ROOT/camera(?:/archived|/\.deleted|/\.archiverd)?"'),
+    # How a path is to be written, by Python and SQLite: some ask on, some end there, and who opens it then is told.
+    Row(Follows.EITHER, "newfstatat", r'^AT_FDCWD</>, "ROOT/camera(?:/archived|/\.deleted|/\.archiverd)?"'),
 )
 
 _SQLITE = (
@@ -109,6 +109,8 @@ _SQLITE = (
     # again for a write, and not for a sync.
     Row(Follows.NOTHING, "newfstatat", r"catalog\.sqlite-journal"),
     Row(Follows.EITHER, "pread64", r"catalog\.sqlite-journal"),
+    # Of a page that could not be read SQLite says that the file is malformed. At a start it is so twice, or not.
+    Row(Follows.EITHER, "newfstatat|pread64", r"catalog\.sqlite[>\"]", "EIO"),
     Row(Follows.NOTHING, "(?!fdatasync).*", r"catalog\.sqlite|/\.archiverd[>\"]", "EINTR"),
 )
 
@@ -164,6 +166,7 @@ RESTORE = (
     Row(Follows.TOLD, "fdatasync|getdents64", errors="EINTR"),  # neither SQLite nor Python asks again
     Row(Follows.NOTHING, errors="EINTR"),
     Row(Follows.NOTHING, errors="EXDEV"),  # it is copied
+    Row(Follows.EITHER, "newfstatat", r'^AT_FDCWD</>, "ROOT/camera/\.deleted/'),  # how the path is to be written
     Row(Follows.TOLD),
 )
 
@@ -294,6 +297,22 @@ def _see_charges(met: Met, follows: Follows) -> None:
     charges = {(row.attempts, row.crashes) for row in met.rows}
     assert charges <= {(1, 0) if follows is Follows.CHARGED else (0, 0)}, f"charged: {met.rows}"
     assert State.QUARANTINED not in {row.state for row in met.rows}
+
+
+@pytest.mark.usefixtures("replayed")
+def test_a_catalog_of_which_one_page_could_not_be_read_once_is_not_taken_for_damaged(
+    scene_of: Callable[[str], Scene],
+) -> None:
+    scene = scene_of("a recording, copied")
+    first = max(call.to_come for call in _calls_of(scene))
+    pages = [call for call in _calls_of(scene) if call.name == "pread64" and "catalog.sqlite>" in call.what]
+    told = ""
+    for call in [page for page in pages if page.to_come == first][::5]:
+        met = Met(scene, call, "EIO")
+        assert not list(scene.state.glob("*damaged*")), call
+        told += met.told
+    assert "the catalog is damaged" in told
+    assert "not so when it was read again" in told
 
 
 # -- what ffmpeg writes -------------------------------------------------------------------------------------
