@@ -148,19 +148,20 @@ class Remover:
         # A clip after its snapshots, where they go one by one: while it stands, so does what they belong to.
         files = [file for removal in claimed for file in reversed(removal.candidate.files)]
         changed.add(Place(tree, where))
-        cleared = Cleared({}, {})
+        cleared, failed = Cleared({}, {}), True
         self._tools.moment.begin()  # a disk that takes its time for the claim has its files removed all the same
         try:
             cleared = self._tools.files.clear(
                 tree, where, files, job, to_trash=batch[0].to_trash, go_on=_at_least_once(self._tools.moment.go_on),
                 stop=self._tools.stop,
             )  # fmt: skip
+            failed = False
         except ClearingFailed as error:  # what is gone is gone
             cleared = error.cleared
             raise
         finally:
             gone = [removal for removal in claimed if _is_gone(removal, cleared)]
-            self._commit(claimed, gone, cleared, job)
+            self._commit(claimed, gone, cleared, job, failed=failed)
             self._count(gone, cleared, done)
         changed |= {Place(Tree.TRASH, path.parent) for path in cleared.moved.values()}
         for removal in claimed:
@@ -206,8 +207,14 @@ class Remover:
             return False
         return True
 
-    def _commit(self, claimed: Sequence[Removal], gone: Sequence[Removal], cleared: Cleared, job: str) -> None:
-        """Have the catalog know what is gone, and give back what is not."""
+    def _commit(
+        self, claimed: Sequence[Removal], gone: Sequence[Removal], cleared: Cleared, job: str, *, failed: bool
+    ) -> None:
+        """Have the catalog know what is gone, and give back what is not.
+
+        Of a batch that `failed` a file may have left its place, and nobody could say so. It stays claimed, as after a
+        death: the next start looks what became of it.
+        """
         now, catalog = self._tools.clock(), self._tools.catalog
         match claimed[0].candidate.tree:
             case Tree.ARCHIVE:
@@ -222,9 +229,20 @@ class Remover:
             case Tree.SOURCE:
                 for removal in claimed:
                     self._commit_source(removal, cleared, now)
-        left = [removal.candidate.recording or 0 for removal in claimed if not _is_gone(removal, cleared)]
+        left = [
+            removal.candidate.recording or 0
+            for removal in claimed
+            if not _is_gone(removal, cleared) and not (failed and self._has_left(removal))
+        ]
         if left and claimed[0].candidate.tree is not Tree.TRASH:
             catalog.release_removal(left, job)
+
+    def _has_left(self, removal: Removal) -> bool:
+        """Whether nothing stands at its place any more, as far as that can be seen."""
+        try:
+            return self._tools.files.status(removal.candidate.tree, removal.candidate.path) is None
+        except OSError:
+            return True
 
     def _commit_archive(
         self, claimed: Sequence[Removal], gone: Sequence[Removal], cleared: Cleared, job: str, now: float

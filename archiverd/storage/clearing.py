@@ -62,6 +62,7 @@ class OpenPlace:
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
+        self.device = os.fstat(handle).st_dev
         self._link = f"/proc/self/fd/{handle}"
         self._where = os.readlink(self._link)
 
@@ -337,7 +338,7 @@ class Batch:
         self._note_gone(name, status)
 
     def _note_gone(self, name: str, status: os.stat_result) -> None:
-        leaves_disk = self._trash is None or os.fstat(self._trash.place.handle).st_dev != status.st_dev
+        leaves_disk = self._trash is None or self._trash.place.device != status.st_dev
         self._gone[name] = status.st_blocks * 512 if leaves_disk and status.st_nlink == 1 else 0
 
     def _put_back(self, aside: int, name: str) -> None:

@@ -109,8 +109,11 @@ class FileManager:
 
     def free_room(self, tree: Tree) -> Room:
         """How much room the file system of a tree has. What it keeps for root counts as its size, and not as free."""
-        with paths.directory(self.roots[tree]) as handle:
-            room, device, pool = os.fstatvfs(handle), os.fstat(handle).st_dev, paths.pool(handle)
+        try:
+            with paths.directory(self.roots[tree]) as handle:
+                room, device, pool = os.fstatvfs(handle), os.fstat(handle).st_dev, paths.pool(handle)
+        except OSError as error:  # of an open directory it has no name, as one has of an open source
+            raise named(error, self.roots[tree]) from error
         return Room(room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize, device, pool)
 
     def see_writable(self, tree: Tree) -> None:

@@ -98,6 +98,7 @@ _BEGINNING = (
     Row(Follows.NOTHING, what=r"archiverd\.toml|archiver\.log|/reserve"),
     # How a path is to be written, by Python and SQLite: some ask on, some end there, and who opens it then is told.
     Row(Follows.EITHER, "newfstatat", r'^AT_FDCWD</>, "ROOT/camera(?:/archived|/\.deleted|/\.archiverd)?"'),
+    Row(Follows.EITHER, "newfstatat", r"^<ROOT/camera(?:/archived|/\.deleted)?>, …"),  # once it is open
 )
 
 _SQLITE = (
@@ -110,7 +111,7 @@ _SQLITE = (
     Row(Follows.NOTHING, "newfstatat", r"catalog\.sqlite-journal"),
     Row(Follows.EITHER, "pread64", r"catalog\.sqlite-journal"),
     # Of a page that could not be read SQLite says that the file is malformed. At a start it is so twice, or not.
-    Row(Follows.EITHER, "newfstatat|pread64", r"catalog\.sqlite[>\"]", "EIO"),
+    Row(Follows.EITHER, "newfstatat|pread64", r"catalog\.sqlite[>\"]", "EIO|EACCES"),
     Row(Follows.NOTHING, "(?!fdatasync).*", r"catalog\.sqlite|/\.archiverd[>\"]", "EINTR"),
 )
 
@@ -119,8 +120,9 @@ RECORDING = (
     *_SQLITE,
     Row(Follows.NOTHING, "unlink|fdatasync", r"\.archiverd[>/]", number=1),  # a commit on trial, undone
     Row(Follows.PAUSED, what=r"catalog\.sqlite|/\.archiverd[>\"]"),
-    Row(Follows.PAUSED, "getdents64", r"^<ROOT/camera(?:/archived|/\.deleted)?>", "EINTR"),  # Python does not ask again
-    Row(Follows.LATER, "getdents64", errors="EINTR"),
+    # Python does not ask again. Of a root the marks are looked for, which ends it; then files, which does not.
+    Row(Follows.EITHER, "getdents64", errors="EINTR"),
+    Row(Follows.EITHER, "getdents64", r"^<ROOT/camera(?:/archived|/\.deleted)?>", to_come=_STARTING),
     Row(Follows.NOTHING, errors="EINTR"),
     Row(
         Follows.LATER, "openat|getdents64|newfstatat",
@@ -146,7 +148,7 @@ CLEANUP = (
     *_SQLITE,
     Row(Follows.NOTHING, "unlink|fdatasync", r"\.archiverd[>/]", number=1),  # as above
     Row(Follows.PAUSED, what=r"catalog\.sqlite|/\.archiverd[>\"]"),
-    Row(Follows.PAUSED, "getdents64", errors="EINTR"),
+    Row(Follows.EITHER, "getdents64", errors="EINTR"),
     Row(Follows.NOTHING, errors="EINTR"),
     Row(Follows.PAUSED, what=r"\.archiverd-root"),
     Row(Follows.EITHER, "openat|getdents64|newfstatat"),
@@ -189,7 +191,7 @@ def kind_of(call: Call, error: str) -> tuple[object, ...]:
     if error == "EINTR":  # whoever is to ask again does so in one place
         return (call.name, error, of_catalog)
     starting = call.to_come > _MAKING[0]
-    if call.name == "newfstatat":  # as openat
+    if call.name == "newfstatat" and error != "EIO":  # as openat
         return ()
     if call.name in ("fsync", "fdatasync") and error == "ENOSPC":  # as EIO
         return (call.name, error, of_catalog)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from datetime import datetime
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
+from archiverd.cli import run_command_line
 from archiverd.config import WhenFull
+from archiverd.errors import ResourceError
 from archiverd.policy.model import Recording, State, Tree
 from archiverd.policy.retention import LINKED, CleanupPlan
 from archiverd.remover import Done
+from archiverd.storage.catalog import Catalog
+from archiverd.storage.catalog_schema import FILE_NAME
 from archiverd.storage.file_manager import FileManager, Room
 from tests import images
 from tests.e2e.rig import UNPRIVILEGED
@@ -232,3 +238,31 @@ def test_what_has_another_name_goes_for_its_age(tmp_path: Path, outside: Path) -
             assert_goes(house, Tree.ARCHIVE, row)
         assert done.freed[Tree.ARCHIVE] == 0
         assert len(list(outside.iterdir())) == 3
+
+
+class FailingBehind(FileManager):
+    """Of a disk that takes a file into the trash, and then nothing more."""
+
+    def trash(self, *arguments: Any, **options: Any) -> PurePosixPath:  # Any: as they come
+        lies = super().trash(*arguments, **options)
+        raise ResourceError(f"{self.roots[Tree.TRASH] / lies}: {os.strerror(errno.EIO)}")
+
+
+def test_what_the_machine_failed_in_the_midst_of_is_claimed_till_the_next_start_finds_it(tmp_path: Path) -> None:
+    config = tmp_path / "archiverd.toml"
+    config.write_text('min_free = "none"\nclean_output = true\n')
+    with House(tmp_path, min_free=None, clean_output=True).open() as house:
+        row = house.archived("front", 50)
+        there = house.file(Tree.TRASH, "archived" / row.path, 5, datetime.fromtimestamp(house.now))  # its name is taken
+        house.files = FailingBehind(house.roots_by_tree, house.catalog.id, house.parts.modes())
+        with pytest.raises(ResourceError):
+            cleaned(house)
+        assert not at(house, Tree.ARCHIVE, row).exists()
+        assert [one.id for one in house.catalog.claimed_removals()] == [row.id]
+    options = ("--no-confirm", "--confirm-held", "--quiet", "--config", str(config))
+    assert run_command_line(["cleanup", str(house.root), *options]) == 0
+    with Catalog.to_read(house.config.state_dir / FILE_NAME) as catalog:
+        assert (catalog.by_id(row.id).state, catalog.by_id(row.id).job) == (State.REMOVED, "")
+        lies = catalog.trash_at(there.path.with_stem(f"{there.path.stem}~2"))
+    assert lies is not None
+    assert lies.recording == row.id
