@@ -148,16 +148,16 @@ class Disposer:
 
     def _finish(self, recording: Recording, receipt: Receipt, result: Result) -> Outcome:
         """The source is not under its name any more: finish what a disposal that was cut short left to do."""
+        place = recording.disposed_to or self._moved_to(Place(Tree.TRASH, recording.path), receipt.source)
         if self._bench.files.status(Tree.SOURCE, recording.path) is not None:
             reason = "another upload has taken the source's name; that is a recording of its own"
-            self._bench.catalog.done(recording, recording.disposed_to, reason, self._bench.clock())
+            self._bench.catalog.done(recording, place, reason, self._bench.clock())
             return outcome(recording, result, reason)
         try:
             self._dispose_of_snapshots(recording)
         except BaseException:
             self._put_back(recording)
             raise
-        place = recording.disposed_to or self._moved_to(Place(Tree.TRASH, recording.path), receipt.source)
         reason = "its source was gone already" if recording.disposed_to is None else "its late snapshots were let go of"
         self._bench.catalog.done(recording, place, reason, self._bench.clock())
         return outcome(recording, result, receipt.reason)

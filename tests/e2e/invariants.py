@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from archiverd.cli import run_command_line
 from archiverd.policy.model import ArchiveKind, Place, Receipt, State, Tree
 from tests.e2e.rig import Rig, sha256_of
 
@@ -19,6 +20,11 @@ _ENTRIES = ("-show_entries", "stream=nb_read_frames:format_tags=archiverd", "-of
 _KNOWN: dict[str, tuple[int, str]] = {}  # what was probed, by its content
 
 Places = dict[str, set[PurePosixPath]]  # the SHA-256 of a content -> where it stands
+
+
+def assert_checked(rig: Rig) -> None:
+    """`archiverd check --full` has nothing to say against what stands, and knows everything that does."""
+    assert run_command_line(["check", "--full", "--quiet", *rig.options]) == 0
 
 
 def assert_nothing_lost(rig: Rig, *, overwritten: Collection[str] = (), deleting: bool = False) -> Places:

@@ -25,7 +25,14 @@ from archiverd.cli import run_command_line
 from archiverd.policy.model import Tree
 from tests.e2e.forking import Forks
 from tests.e2e.injecting import Call, Places, calls, listening, reachable, striking, struck
-from tests.e2e.invariants import assert_all_archived, assert_archives_sound, assert_no_traces, contents, probed
+from tests.e2e.invariants import (
+    assert_all_archived,
+    assert_archives_sound,
+    assert_checked,
+    assert_no_traces,
+    contents,
+    probed,
+)
 from tests.e2e.rig import START, Rig, can_mount, sha256_of
 from tests.e2e.test_e2e_killed_cleanup import Killed, trash_of
 from tests.images import Kind, mounted
@@ -221,11 +228,6 @@ def assert_whole_where_it_stands(rig: Rig, *, deleting: bool = False) -> None:
         assert deleting or upload.sha256 in sources or upload.sha256 in trashed, "neither a source nor in the trash"
     for path, sha256 in rig.snapshots.items():
         assert sha256 in sources or sha256 in trashed or (deleting and archives), f"{path}: the snapshot is lost"
-
-
-def assert_checked(rig: Rig) -> None:
-    options = (*rig.options[1:], rig.options[0])
-    assert run_command_line(["check", "--full", "--quiet", *options]) == 0
 
 
 # ---- the ways to do it

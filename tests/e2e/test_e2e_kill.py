@@ -20,6 +20,7 @@ from archiverd.policy.outcome import Result
 from archiverd.policy.recovery import CRASH_LIMIT
 from tests.e2e.invariants import (
     assert_all_archived,
+    assert_checked,
     assert_no_traces,
     assert_nothing_lost,
     assert_snapshots_archived,
@@ -185,6 +186,21 @@ def test_reupload_after_a_kill_leaves_both_recordings(rig: Rig, step: str) -> No
 
     assert rig.run_to_the_end() == 0
     assert_all_archived(rig, overwritten=[] if aside_or_trashed else [old.sha256])
+    assert_checked(rig)
+
+
+def test_source_killed_on_its_way_to_the_trash_is_known_there_though_its_name_is_taken(rig: Rig) -> None:
+    rig.upload("a", snapshots=1)
+    rig.run_until_killed("trash:after#2")
+    new = rig.upload("b")
+
+    with open(rig.camera / new.path, "r+b"):  # it comes in still: the new one waits, and the old one is finished
+        rig.run_to_the_end()
+
+    assert_checked(rig)
+    assert rig.run_to_the_end() == 0
+    assert_all_archived(rig)
+    assert_checked(rig)
 
 
 @pytest.mark.parametrize("name_taken", [False, True], ids=["name-free", "name-taken"])
