@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import accidents, cleanup, confinement, idle, latency, overhead, quality, quality_guide, soak
+from bench import accidents, cleanup, confinement, idle, latency, overhead, quality, quality_guide, scale, soak
 from bench.accident_scenes import ACCIDENTS
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
@@ -17,13 +17,14 @@ def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
     kinds = parser.add_subparsers(
-        dest="what", metavar="overhead|quality|latency|idle|cleanup|confinement|soak|accidents"
+        dest="what", metavar="overhead|quality|latency|idle|cleanup|scale|confinement|soak|accidents"
     )
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
     _add_latency(kinds.add_parser("latency", help="from the close of an upload to the start of ffmpeg, in the daemon"))
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
+    _add_scale(kinds.add_parser("scale", help="how it bears up from ten thousand files to a million"))
     _add_confinement(kinds.add_parser("confinement", help="one clip with ffmpeg confined, and not"))
     _add_soak(kinds.add_parser("soak", help="whether what the daemon holds is flat under steady uploads"))
     _add_accidents(kinds.add_parser("accidents", help="what becomes of footage in seven accidents, beside Unmanic"))
@@ -73,6 +74,18 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(measure=_cleanup)
     parser.add_argument("--recordings", type=_positive, default=1_000_000, help="in the catalog (%(default)s)")
     parser.add_argument("--removed", type=_positive, default=10_000, help="in each round (%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
+    _add_places(parser)
+
+
+def _add_scale(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_scale)
+    parser.add_argument(
+        "--files",
+        type=_positive,
+        action="append",
+        help=f"of a tree; may be given again ({', '.join(map(str, scale.SIZES))})",
+    )
     parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
     _add_places(parser)
 
@@ -167,6 +180,14 @@ def _cleanup(given: argparse.Namespace) -> int:
     result = cleanup.run(given.recordings, given.removed, given.rounds, given.work)
     kept = cleanup.keep(result, given.results)
     print(cleanup.table(result))
+    print(f"kept as {kept}")
+    return 0
+
+
+def _scale(given: argparse.Namespace) -> int:
+    result = scale.run(given.files or scale.SIZES, given.rounds, given.work)
+    kept = scale.keep(result, given.results)
+    print(scale.table(result))
     print(f"kept as {kept}")
     return 0
 

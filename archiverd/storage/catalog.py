@@ -120,7 +120,7 @@ class Catalog(CatalogRetention):
         """Make the row of a content of a path that was not seen before."""
         path, mark, name = os.fsencode(clip.path), clip.fingerprint, clip.name
         waiting = self._connection.execute(
-            "SELECT * FROM recording WHERE path = ? AND state = ?", (path, State.WAITING)
+            "SELECT * FROM recording WHERE path = ? AND +state = ?", (path, State.WAITING)
         ).fetchone()
         if waiting is not None:
             self._connection.execute(
@@ -314,7 +314,7 @@ class Catalog(CatalogRetention):
         """Have what is archived of a source path, and was held, let go of as soon as may be."""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE recording SET not_before = ? WHERE path = ? AND state = ? AND not_before > ?",
+                "UPDATE recording SET not_before = ? WHERE path = ? AND +state = ? AND not_before > ?",
                 (now, os.fsencode(path), State.ARCHIVED, now),
             )
 
@@ -494,7 +494,7 @@ class Catalog(CatalogRetention):
         with self._writing() as connection:
             # In the order of bytes "0" follows on "/".
             return connection.execute(
-                "UPDATE recording SET not_before = ? WHERE state = ? AND not_before <= ?"
+                "UPDATE recording SET not_before = ? WHERE +state = ? AND not_before <= ?"
                 " AND path >= ? AND path < ? AND instr(substr(path, ?), x'2f') = 0",
                 (not_before, State.WAITING, now, above, above[:-1] + b"0", len(above) + 1),
             ).rowcount

@@ -1277,3 +1277,43 @@ def test_done_between_tells_of_clips_of_a_camera_let_go_of_by_their_own_time(cat
     assert catalog.done_between(*around, cameras) == [FoundFile(PATH, MARK, row.name)]
     assert catalog.done_between(*around, {"another"}) == []
     assert catalog.done_between(around[1], around[1], cameras) == []
+
+
+# ---- many
+
+
+def steps_of(catalog: Catalog, work: Callable[[], object]) -> int:
+    """How many steps SQLite's machine takes for it, in hundreds."""
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        counted += 1
+
+    catalog._connection.set_progress_handler(count, 100)
+    work()
+    catalog._connection.set_progress_handler(None, 0)
+    return counted
+
+
+OF_ONE_PATH: dict[str, Callable[[Catalog, Recording], object]] = {
+    "a new one is entered": lambda catalog, _row: offer(catalog, found(PATH.with_name("front_20270101000000.mp4"))),
+    "another content of a path is entered": lambda catalog, row: offer(catalog, found(row.path, mark=OTHER_MARK)),
+    "one is looked for": lambda catalog, row: catalog.standing_at(row.path),
+    "one is claimed": lambda catalog, row: catalog.claim(row, "j1", NOW),
+    "one is released": lambda catalog, row: catalog.release(row.path, NOW),
+    "those of a directory are put off": lambda catalog, _row: catalog.put_off(PurePosixPath("elsewhere"), NOW, NOW),
+    "those of a directory are asked for": lambda catalog, _row: catalog.known_in(PurePosixPath("elsewhere")),
+    "the next is asked for": lambda catalog, _row: (catalog.due(NOW), catalog.next_due(NOW)),
+}
+
+
+@pytest.mark.parametrize("work", OF_ONE_PATH.values(), ids=OF_ONE_PATH)
+def test_work_on_one_path_costs_the_same_however_many_wait(
+    catalog: Catalog, work: Callable[[Catalog, Recording], object]
+) -> None:
+    names = [f"front_2026{n % 12 + 1:02}{n // 12 % 28 + 1:02}{n // 336:02}0000.mp4" for n in range(2000)]
+    catalog.offer_all([(found(PATH.with_name(name)), "found", NOW) for name in names], NOW)
+    row = catalog.at_path(PATH.with_name(names[1000]))[0]
+
+    assert steps_of(catalog, lambda: work(catalog, row)) <= 10
