@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import assert_never
 
@@ -213,7 +212,7 @@ class Disposer:
         """Where a snapshot is to stand; one whose own path says nothing any more is named after its clip."""
         assert recording.archive is not None, "what is let go of has its archive"
         said = self._bench.settings.names.parse(snapshot.path)
-        name = said if isinstance(said, ClipName) else replace(recording.name, copy=1)
+        name = said if isinstance(said, ClipName) else recording.name._replace(copy=1)
         wanted = naming.archived_snapshot_name(name, snapshot.path.name)
         return Place(Tree.ARCHIVE, recording.archive.with_name(wanted))
 

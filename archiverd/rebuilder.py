@@ -218,7 +218,7 @@ class Rebuilder:
     def _named(self, clip: FoundFile, told: Told | None) -> FoundFile:
         """The archive with what its source's name says: its own may be shortened, or bear a `~2` of its own."""
         name = None if told is None else self._names.parse(told.source)
-        return replace(clip, name=name) if isinstance(name, ClipName) else clip
+        return clip._replace(name=name) if isinstance(name, ClipName) else clip
 
     # -- what stands aside --------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ _ENOUGH = 20_000  # paths in the inbox: a tree that is new does not go into memo
 _TURN_S = 1.0  # until it is seen that something was requested, or the inbox was emptied
 _AGAIN_S = 5.0  # after a look that failed
 _MOST_RECENT = 1024  # directories
-_MOST_LOOKED = 4 * _MOST_RECENT  # kept in mind before the old are forgotten
+_MOST_LOOKED = 32 * _MOST_RECENT  # kept in mind, in some 15 MiB, before all but the recent are forgotten
 _MOST_TOLD = 50_000  # snapshots that belong to nothing
 
 
@@ -87,7 +87,7 @@ class Scanner:
         self._all: _Pass | None = None
         self._recent: _Pass | None = None
         self._looked: dict[PurePosixPath, Looked] = {}
-        self._room = _MOST_LOOKED
+        self._read_to = catalog.last_change()  # of the history: what was before is seen at the first look
         self._told: OrderedDict[int, None] = OrderedDict()  # the oldest is forgotten first
         self._failing = False
         self.last_full: Scanned | None = None
@@ -137,12 +137,20 @@ class Scanner:
     def _begin(self, now: float) -> None:
         """Begin what is due. A recent look goes before a whole one that takes its time."""
         pace = pace_of(self._observing)
+        beginning = self._all, self._recent
         if self._all is None and due(replace(self._times, requested=self._requested), pace, now) is Reach.ALL:
             self._requested = False
             self._all = _Pass(Reach.ALL, [PurePosixPath()])
         if self._recent is None and self._looked and due(self._times, pace, now) is Reach.RECENT:
-            self._forget_old(now)
-            self._recent = _Pass(Reach.RECENT, sorted(self._looked))
+            self._recent = _Pass(Reach.RECENT, sorted(recent(self._looked, _MOST_RECENT, now)))
+        if (self._all, self._recent) != beginning:
+            self._follow_catalog()
+
+    def _follow_catalog(self) -> None:
+        """Have directories read anew of whose recordings the catalog says something else by now."""
+        self._read_to, touched = self._catalog.sources_touched_since(self._read_to)
+        for where in self._looked.keys() & touched if touched is not None else set(self._looked):
+            self._looked[where] = replace(self._looked[where], quiet=False)
 
     def _go_on(self, current: _Pass, until: float, now: float) -> bool:
         """Read directories until that time of the clock; whether all are read."""
@@ -163,9 +171,21 @@ class Scanner:
         return True
 
     def _look_at(self, current: _Pass, where: PurePosixPath, now: float) -> None:
-        before = self._looked.get(where) if current.reach is Reach.RECENT else None
+        """Read one directory, unless it is known to be as it was, and nothing was to be done there.
+
+        In a look through the whole tree that is seen by the files themselves: what is written into one of them changes
+        nothing about the directory. In between, by when something was made, renamed or removed there.
+        """
+        before = self._looked.get(where)
         current.directories += 1
-        if before is not None and self._is_as_it_was(where, before, now):
+        recent = current.reach is Reach.RECENT
+        if before is not None and recent and self._is_unmodified(where, before, now):
+            return
+        mark = self._find.mark(where)  # before it is read: what comes meanwhile gives another one
+        if before is not None and before.quiet and before.mark == mark is not None:
+            self._looked[where] = replace(before, at=now)
+            current.files += before.files
+            current.pending += [] if recent else [where / name for name in before.below]
             return
         listing = self._find.listing(where)
         if listing is None:
@@ -174,12 +194,13 @@ class Scanner:
             return
         current.files += len(listing.clips) + len(listing.snapshots)
         found = self._compare(listing, now)
-        current.pending += [where / name for name in listing.below if before is None or name not in before.below]
-        self._looked[where] = looked(listing, found, self._old_after_s, now)
-        if len(self._looked) > self._room:
+        known = before.below if before is not None and recent else frozenset()
+        current.pending += [where / name for name in listing.below if name not in known]
+        self._looked[where] = looked(listing, found, self._old_after_s, now, mark)
+        if len(self._looked) > _MOST_LOOKED:
             self._forget_old(now)
 
-    def _is_as_it_was(self, where: PurePosixPath, before: Looked, now: float) -> bool:
+    def _is_unmodified(self, where: PurePosixPath, before: Looked, now: float) -> bool:
         if not before.quiet or now - before.at >= pace_of(self._observing).again_s:
             return False
         return self._find.modified_ns(where) == before.modified_ns
@@ -216,7 +237,6 @@ class Scanner:
     def _forget_old(self, now: float) -> None:
         kept = recent(self._looked, _MOST_RECENT, now)
         self._looked = {path: seen for path, seen in self._looked.items() if path in kept}
-        self._room = len(self._looked) + _MOST_LOOKED
 
     def _end(self, ended: _Pass, now: float) -> None:
         if ended.reach is Reach.RECENT:

@@ -169,7 +169,7 @@ class Trash:
         known = self._catalog.trash_at(path)
         if known is not None and _is_same(known.fingerprint, mark):
             return known
-        return by_place(FoundFile(path, mark, name), status.st_ctime)
+        return by_place(FoundFile.at(path, mark, name), status.st_ctime)
 
     def _together(self, one: Trashed) -> list[Trashed]:
         """All that lies in the trash and came there from the same recording in the same tree."""

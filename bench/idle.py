@@ -188,9 +188,9 @@ def _copy(tree: Path, template: _Template, began: datetime, number: int, variant
         source = Fingerprint(ino=1 << 40 | number, size=len(_STUB), mtime_ns=int(taken_at.timestamp() * 1e9))
     sha256 = hashlib.sha256(_STUB).hexdigest()
     receipt = json.loads(template.receipt["body"]) | {
-        "source": asdict(source), "source_sha256": sha256, "archive": asdict(archived), "archive_sha256": sha256,
+        "source": source._asdict(), "source_sha256": sha256, "archive": archived._asdict(), "archive_sha256": sha256,
     }  # fmt: skip
-    recording = template.recording | asdict(source) | {
+    recording = template.recording | source._asdict() | {
         "id": number + 1, "path": os.fsencode(path), "camera": name.camera.encode(), "taken_at": taken_at.isoformat(),
         "job": template.recording["job"] and f"{number:012x}", "archive": os.fsencode(archive),
         "archive_sha256": sha256, "archive_size": len(_STUB),

@@ -105,7 +105,7 @@ class House:
         at = int(when.timestamp())
         os.utime(file, (at, at))
         camera = path.stem.rpartition("_")[0]
-        return FoundFile(path, Fingerprint.of(file.lstat()), ClipName(camera, when))
+        return FoundFile.at(path, Fingerprint.of(file.lstat()), ClipName(camera, when))
 
     def keep(self, tree: Tree, path: PurePosixPath) -> None:
         """Protect what stands there."""

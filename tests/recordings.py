@@ -33,12 +33,12 @@ def name_of(path: PurePosixPath) -> ClipName:
 
 def found(path: PurePosixPath = PATH, mark: Fingerprint = MARK, **changes: Any) -> FoundRecording:
     """A recording seen in a tree; `changes` are fields of FoundRecording."""
-    return FoundRecording(FoundFile(path, mark, name_of(path)), **changes)
+    return FoundRecording(FoundFile.at(path, mark, name_of(path)), **changes)
 
 
 def snapshot_of(path: PurePosixPath = PATH) -> FoundFile:
     """The snapshot beside a clip."""
-    return FoundFile(path.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), name_of(path))
+    return FoundFile.at(path.with_suffix(".jpg"), Fingerprint(12, 100, OLD_NS), name_of(path))
 
 
 def recording(state: State = State.WAITING, path: PurePosixPath = PATH, **changes: Any) -> Recording:

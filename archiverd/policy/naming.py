@@ -10,6 +10,7 @@ Names that are not UTF-8 are held as Python holds them (`surrogateescape`).
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -42,6 +43,7 @@ _TRUSTED_SPAN = timedelta(days=1)  # covers time zones, summer time and a late u
 
 _COPY = r"(?:[2-9]|[1-9][0-9]{1,8})"
 _CANONICAL = re.compile(CANONICAL_STEM, re.DOTALL)
+_AS_UPLOADED = re.compile(rf"{CANONICAL_STEM}\.(?:mp4|jpg)", re.DOTALL)  # without a mark: most names of a tree
 _COPY_AT_END = re.compile(rf"~({_COPY})\Z")
 _STAMP_AT_END = re.compile(r"(.*)(_[0-9]{14})", re.DOTALL)
 _PART = re.compile(r"\.archiverd-([0-9A-Za-z][0-9A-Za-z-]*)-([0-9A-Za-z]+)\.part")
@@ -82,6 +84,11 @@ _NOT_CANONICAL = NotAClip("its name is not <camera>_<YYYYMMDDHHMMSS>")
 
 def parse_clip_name(filename: str) -> ClipName | NotAClip:
     """What a canonical name of a clip or snapshot says; the extension counts in any case, the rest exactly."""
+    plain = _AS_UPLOADED.fullmatch(filename)
+    if plain is not None:
+        camera, stamp = plain.groups()
+        taken_at = _moment(stamp)
+        return _impossible(stamp) if taken_at is None else ClipName(camera, taken_at)
     parts = stem_and_copy(filename)
     if parts is None:
         return NO_ENDING
@@ -103,15 +110,20 @@ def stem_and_copy(filename: str) -> tuple[str, int] | None:
 def name_at(camera: str, stamp: str, copy: int) -> ClipName | NotAClip:
     """The name of this camera at this stamp, which is to be 14 digits and a moment in time."""
     taken_at = moment(stamp)
-    if taken_at is None:
-        return NotAClip(f"impossible date {stamp}", impossible_date=True)
-    return ClipName(camera, taken_at, copy)
+    return _impossible(stamp) if taken_at is None else ClipName(camera, taken_at, copy)
+
+
+def _impossible(stamp: str) -> NotAClip:
+    return NotAClip(f"impossible date {stamp}", impossible_date=True)
 
 
 def moment(stamp: str) -> datetime | None:
     """The moment of a stamp YYYYMMDDHHMMSS; None where it is none."""
-    if len(stamp) != 14 or not (stamp.isascii() and stamp.isdigit()):
-        return None
+    return _moment(stamp) if len(stamp) == 14 and stamp.isascii() and stamp.isdigit() else None
+
+
+def _moment(stamp: str) -> datetime | None:
+    """The same of 14 ASCII digits."""
     try:
         # Far quicker than strptime. Later Pythons read the hour 24 as the next day, which no camera means.
         return datetime.fromisoformat(f"{stamp[:8]}T{stamp[8:]}") if stamp[8:10] != "24" else None
@@ -277,7 +289,7 @@ def doubts(name: ClipName, mtime_ns: int, now: float) -> tuple[str, ...]:
     """
     found = []
     taken_at = name.taken_at
-    if taken_at - datetime.fromtimestamp(now) > _TRUSTED_SPAN:
+    if taken_at - _local(now) > _TRUSTED_SPAN:
         found.append(f"its name says {taken_at}, more than a day in the future")
     if taken_at.year < _FIRST_YEAR:
         found.append(f"its name says {taken_at}, before {_FIRST_YEAR}")
@@ -288,6 +300,12 @@ def doubts(name: ClipName, mtime_ns: int, now: float) -> tuple[str, ...]:
     if abs(written_at - taken_at) > _TRUSTED_SPAN:
         found.append(f"its name says {taken_at}, but it was last written {written_at}")
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=1)
+def _local(now: float) -> datetime:
+    """A moment by the clock on the wall; asked of the same one for each file of a scan."""
+    return datetime.fromtimestamp(now)
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -25,31 +25,42 @@ class Pairing:
     orphans: tuple[FoundFile, ...]
 
 
-def pair(clips: Sequence[FoundFile], snapshots: Sequence[FoundFile], window_s: float) -> Pairing:
+def pair(clips: Sequence[FoundFile], snapshots: Iterable[FoundFile], window_s: float) -> Pairing:
+    """What `owners` says, by the paths of the clips."""
+    found, orphans = owners(clips, snapshots, window_s)
+    return Pairing({clips[number].path: files for number, files in found.items()}, orphans)
+
+
+def owners(
+    clips: Sequence[FoundFile], snapshots: Iterable[FoundFile], window_s: float
+) -> tuple[dict[int, tuple[FoundFile, ...]], tuple[FoundFile, ...]]:
     """Give each snapshot to the clip of its own directory and stem, else to its camera's nearest within `window_s`.
 
     Between two equally near clips the one that began first takes it: it may still have been recording when
     the picture was taken, the later one was not. Between clips of one second: the lowest `~N`, then the first path.
     A clip may get several snapshots. O(n log n) in the number of files.
+
+    Returns the snapshots of the clips that have any, by the number of the clip, and those that belong to none; each
+    oldest first.
     """
-    if not snapshots:
-        return Pairing({}, ())
-    by_stem: dict[str, FoundFile] = {}
-    by_camera: dict[str, _Times] = {}
-    for clip in sorted(clips, key=_order):
-        by_stem.setdefault(_stem(clip), clip)
-        times, of_camera = by_camera.setdefault(clip.name.camera, ([], []))
-        times.append(clip.name.taken_at)
-        of_camera.append(clip)
-    found: dict[PurePosixPath, list[FoundFile]] = defaultdict(list)
+    by_stem = _by_stem(clips)
+    found: dict[int, list[FoundFile]] = defaultdict(list)
+    others = []
+    for snapshot in snapshots:
+        owner = by_stem[snapshot.where].get(snapshot.filename[:-4])
+        if owner is None:
+            others.append(snapshot)
+        else:
+            found[owner].append(snapshot)
     orphans = []
-    for snapshot in sorted(snapshots, key=_order):
-        owner = by_stem.get(_stem(snapshot)) or _nearest(by_camera.get(snapshot.name.camera), snapshot, window_s)
+    by_camera = _by_camera(clips) if others else {}
+    for snapshot in sorted(others, key=_order):
+        owner = _nearest(by_camera.get(snapshot.name.camera), snapshot, window_s)
         if owner is None:
             orphans.append(snapshot)
         else:
-            found[owner.path].append(snapshot)
-    return Pairing({path: tuple(files) for path, files in found.items()}, tuple(orphans))
+            found[owner].append(snapshot)
+    return {number: tuple(sorted(files, key=_order)) for number, files in found.items()}, tuple(orphans)
 
 
 def pair_asked(
@@ -124,23 +135,39 @@ def _shifted(moment: datetime, by: timedelta) -> datetime:
         return datetime.min if by < timedelta() else datetime.max.replace(microsecond=0)
 
 
-_order = attrgetter("name.taken_at", "name.copy", "path")
-_Times = tuple[list[datetime], list[FoundFile]]  # of one camera, both oldest first
+_order = attrgetter("name.taken_at", "name.copy", "where", "filename")
+_Times = tuple[list[datetime], list[int]]  # of one camera's clips, both oldest first
 
 
-def _stem(file: FoundFile) -> str:
-    """Directory and name without extension, which of clips and snapshots is always of three letters."""
-    return str(file.path)[:-4]
+def _by_stem(clips: Sequence[FoundFile]) -> Mapping[PurePosixPath, dict[str, int]]:
+    """The number of each clip by its directory and its name without extension, which is always of three letters."""
+    by_stem: dict[PurePosixPath, dict[str, int]] = defaultdict(dict)
+    for number, clip in enumerate(clips):
+        of_directory = by_stem[clip.where]
+        other = of_directory.setdefault(clip.filename[:-4], number)
+        if other != number and _order(clip) < _order(clips[other]):
+            of_directory[clip.filename[:-4]] = number
+    return by_stem
 
 
-def _nearest(of_camera: _Times | None, snapshot: FoundFile, window_s: float) -> FoundFile | None:
+def _by_camera(clips: Sequence[FoundFile]) -> dict[str, _Times]:
+    by_camera: dict[str, _Times] = {}
+    for number in sorted(range(len(clips)), key=lambda number: _order(clips[number])):
+        name = clips[number].name
+        times, of_camera = by_camera.setdefault(name.camera, ([], []))
+        times.append(name.taken_at)
+        of_camera.append(number)
+    return by_camera
+
+
+def _nearest(of_camera: _Times | None, snapshot: FoundFile, window_s: float) -> int | None:
     if of_camera is None:
         return None
-    times, clips = of_camera
+    times, numbers = of_camera
     moment = snapshot.name.taken_at
     after = bisect_left(times, moment)
     before = bisect_left(times, times[after - 1]) if after else after  # the first of those that began in that second
     best = before
     if before == after or (after < len(times) and times[after] - moment < moment - times[before]):
         best = after
-    return clips[best] if abs(times[best] - moment).total_seconds() <= window_s else None
+    return numbers[best] if abs(times[best] - moment).total_seconds() <= window_s else None

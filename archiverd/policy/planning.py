@@ -189,11 +189,11 @@ def _with_known_clips(
         if row.state is State.DONE and path not in standing
         if first - row.name.taken_at <= window and row.name.taken_at - last <= window
     }
-    clips = [FoundFile(row.path, row.fingerprint, row.name) for row in done.values()]
+    clips = [FoundFile.at(row.path, row.fingerprint, row.name) for row in done.values()]
     clips += [found.clip for found in discovery.recordings]
     pairing = pair(clips, snapshots, manner.snapshot_window_s)
     recordings = tuple(
-        replace(found, snapshots=pairing.by_clip.get(found.clip.path, ())) for found in discovery.recordings
+        found._replace(snapshots=pairing.by_clip.get(found.clip.path, ())) for found in discovery.recordings
     )
     late = [(row, pairing.by_clip[path]) for path, row in done.items() if path in pairing.by_clip]
     return replace(discovery, recordings=recordings, orphans=pairing.orphans), late

@@ -207,7 +207,7 @@ def _of_retired(
         told = archive.told
         if told is not None and not stand.isdisjoint({(told.source, told.sha256), (told.source, told.size)}):
             continue
-        stood = replace(archive, file=replace(archive.file, path=stood_as(archive.file.path)))
+        stood = replace(archive, file=archive.file.moved(stood_as(archive.file.path)))
         if sources.take(stood) is not None:  # it is archived when its turn comes
             stand.add(_of_what(stood))
             continue

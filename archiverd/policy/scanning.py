@@ -140,14 +140,20 @@ class Looked:
     at: float  # when it was read, in seconds since the epoch
     quiet: bool  # nothing was to be done, and while it is not modified nothing will be
     below: frozenset[str]  # the directories in it
+    files: int = 0  # clips and snapshots
+    mark: int | None = None  # of all that stands in it: see `FileDiscovery.mark`
 
 
-def looked(listing: Listing, found: Differences, old_after_s: float, now: float) -> Looked:
-    """What to remember of a directory that was read. Snapshots that belong to nothing are old after `old_after_s`."""
+def looked(listing: Listing, found: Differences, old_after_s: float, now: float, mark: int | None = None) -> Looked:
+    """What to remember of a directory that was read. Snapshots that belong to nothing are old after `old_after_s`.
+
+    `mark` is that of what stood there right before it was read.
+    """
     young = any(now - file.fingerprint.mtime_ns / 1e9 < old_after_s for file in found.snapshots)
     settled = now - listing.modified_ns / 1e9 > _COARSEST_S
     quiet = listing.complete and settled and not (young or found.clips or found.missing)
-    return Looked(listing.modified_ns, now, quiet, frozenset(listing.below))
+    files = len(listing.clips) + len(listing.snapshots)
+    return Looked(listing.modified_ns, now, quiet, frozenset(listing.below), files, mark)
 
 
 def recent(directories: Mapping[PurePosixPath, Looked], most: int, now: float) -> set[PurePosixPath]:

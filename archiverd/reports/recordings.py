@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -71,7 +70,7 @@ def recording_json(recording: Recording) -> JsonObject:
         "archive": path_json(recording.archive),
         "disposed_to": path_json(recording.disposed_to),
         "snapshots": [_snapshot_json(snapshot) for snapshot in recording.snapshots],
-        "receipt": None if receipt is None else asdict(receipt),
+        "receipt": None if receipt is None else receipt.as_json(),
     }
 
 

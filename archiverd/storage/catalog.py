@@ -538,8 +538,10 @@ class Catalog(CatalogRetention):
     def unfinished_directories(self) -> list[PurePosixPath]:
         """The directories of the source tree with recordings that are neither done with nor gone, sorted."""
         with self._faults():
-            rows = self._connection.execute("SELECT path FROM recording WHERE state NOT IN (?, ?, ?)", _FINISHED)
-            above = {os.path.dirname(row["path"]) for row in rows}
+            cursor = self._connection.cursor()
+            cursor.row_factory = None  # a tuple is made more quickly: there may be half a million
+            rows = cursor.execute("SELECT path FROM recording WHERE state NOT IN (?, ?, ?)", _FINISHED)
+            above = {path[: path.rfind(b"/") + 1] for (path,) in rows}
         return sorted(PurePosixPath(os.fsdecode(path)) for path in above)
 
     def done_between(self, first: datetime, last: datetime, cameras: Collection[str]) -> list[FoundFile]:

@@ -353,6 +353,20 @@ class CatalogRetention(CatalogConnection):
         touched |= {Place(Tree.TRASH, _directory(row["disposed_to"])) for row in rows if row["disposed_to"] is not None}
         return (rows[-1]["id"] if rows else change), touched
 
+    def sources_touched_since(self, change: int) -> tuple[int, set[PurePosixPath] | None]:
+        """How far the history has come since, and the directories of the source tree of which it says that a recording
+        is done with, gone, or waits to be let go of; None for all of them: its latest lines were forgotten.
+        """
+        with self._faults():
+            last = self.last_change()
+            rows = self._connection.execute(
+                "SELECT DISTINCT path FROM history JOIN recording ON recording.id = recording"
+                " WHERE history.id > ? AND history.state IN ('archived', 'done', 'removed', 'gone')",
+                (change,),
+            )
+            touched = {os.path.dirname(row["path"]) for row in rows}
+        return last, {PurePosixPath(os.fsdecode(where)) for where in touched} if last >= change else None
+
     def knows_of(self, directory: PurePosixPath, tree: Tree = Tree.SOURCE) -> bool:
         """Whether something of ours stands, or stood, in a directory of a tree, or below it; never of its root."""
         table, column = _PATHS[tree]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -64,7 +63,7 @@ def _read_name(row: Row) -> ClipName:
 
 def read_found_file(row: Row) -> FoundFile:
     """The clip of a row of the table of recordings, as it was found."""
-    return FoundFile(read_path(row["path"]), read_fingerprint(row), _read_name(row))
+    return FoundFile.at(read_path(row["path"]), read_fingerprint(row), _read_name(row))
 
 
 def read_snapshot(row: Row) -> Snapshot:
@@ -142,7 +141,7 @@ def read_optional_path(value: bytes | None) -> PurePosixPath | None:
 
 def receipt_text(receipt: Receipt) -> str:
     """A receipt as its column holds it."""
-    return json.dumps(asdict(receipt), ensure_ascii=True)
+    return json.dumps(receipt.as_json(), ensure_ascii=True)
 
 
 def read_receipt(text: str) -> Receipt:

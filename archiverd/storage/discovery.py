@@ -19,7 +19,7 @@ from operator import attrgetter, itemgetter
 from pathlib import Path, PurePosixPath
 
 from archiverd.errors import StartupError
-from archiverd.policy.model import Discovery, Fingerprint, FoundFile, FoundRecording, Listing, Sighting
+from archiverd.policy.model import ClipName, Discovery, Fingerprint, FoundFile, FoundRecording, Listing, Sighting
 from archiverd.policy.name_patterns import CANONICAL, Folder, NamePatterns
 from archiverd.policy.naming import (
     FileKind,
@@ -33,7 +33,7 @@ from archiverd.policy.naming import (
     parse_gone_name,
     printable,
 )
-from archiverd.policy.pairing import Near, Pairing, pair, pair_asked
+from archiverd.policy.pairing import Near, Pairing, owners, pair_asked
 from archiverd.storage.paths import directory, open_directory
 
 log = logging.getLogger(__name__)
@@ -105,19 +105,19 @@ class FileDiscovery:
         with _collector_paused(), self._walk(None) as (walk, root):
             content = _Content(walk)
             walk.go_down(_TOP, root, self._names.root, content.read)
-            content.clips.sort(key=attrgetter("name.taken_at", "path"))
-            pairing = pair(content.clips, content.snapshots, self._snapshot_window_s)
+            content.clips.sort(key=attrgetter("name.taken_at", "where", "filename"))
+            owned, orphans = owners(content.clips, content.snapshots, self._snapshot_window_s)
             recordings = tuple(
                 FoundRecording(
                     clip,
-                    pairing.by_clip.get(clip.path, ()),
-                    content.is_protected(clip.path),
+                    owned.get(number, ()),
+                    content.is_protected(clip),
                     doubts(clip.name, clip.fingerprint.mtime_ns, now),
                 )
-                for clip in content.clips
+                for number, clip in enumerate(content.clips)
             )
             incomplete = any(walk.ignored[reason] for reason in _HIDING)
-        return Discovery(recordings, pairing.orphans, dict(walk.ignored), tuple(sorted(content.leftovers)), incomplete)
+        return Discovery(recordings, orphans, dict(walk.ignored), tuple(sorted(content.leftovers)), incomplete)
 
     def scan_leftovers(self) -> tuple[PurePosixPath, ...]:
         """Every `.part` and `.gone` of any archiverd in the directories of recordings, by name alone, sorted.
@@ -152,7 +152,7 @@ class FileDiscovery:
             modified_ns,
             tuple(content.clips),
             tuple(content.snapshots),
-            frozenset(clip.path for clip in content.clips if content.is_protected(clip.path)),
+            frozenset(clip.path for clip in content.clips if content.is_protected(clip)),
             tuple(sorted(name for name, _ in below)),
             complete=not incomplete,
             leftovers=tuple(sorted(content.leftovers)),
@@ -169,6 +169,23 @@ class FileDiscovery:
             if place is None:
                 return None if walk.is_gone(where) else 0
             return os.fstat(place[0]).st_mtime_ns
+
+    def mark(self, where: PurePosixPath) -> int | None:
+        """A mark of all that stands directly in one directory: while it stays the same, so does that.
+
+        It is of the names, of clips also which file it is, its size and when it was written to: what is written into
+        a clip in place gives another mark. Holds within one process. None where the directory can't be looked into, or
+        no recordings can stand in it.
+
+        Raises: StartupError where the root itself cannot be opened and listed.
+        """
+        with self._walk(set()) as (walk, root), walk.reached(root, where, self._names) as place:
+            if place is None:
+                return None
+            try:
+                return _mark(place[0])
+            except OSError:  # accounted for, or seen to be gone, when it is read
+                return None
 
     def look(self, paths: Iterable[PurePosixPath], directories: Iterable[PurePosixPath] = ()) -> Sighting:
         """What stands at these paths of clips and snapshots, and all that stands in and below these directories.
@@ -248,7 +265,7 @@ class _Content:
 
     def read(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
         below: list[_Below] = []
-        parse = folder.parse
+        parse, near = folder.parse, self._near
         at_top = not where.parts
         for entry in self._walk.entries(where, handle):
             filename = entry.name
@@ -257,16 +274,13 @@ class _Content:
             name = parse(filename)
             if isinstance(name, NotAClip):
                 below += self._take_other(where, entry, folder, name)
-                continue
-            if self._near is not None and not self._near.holds(name):
-                continue
-            status = self._walk.status(where, entry)
-            if status is None:
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                self._walk.ignored[_reason_by_type(status.st_mode)] += 1
-                continue
-            self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name, status.st_nlink > 1))
+            elif near is None or near.holds(name):
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError as error:
+                    self._walk.has_vanished(where, filename, error)
+                    continue
+                self._take(where, filename, name, status)
         return below
 
     def read_below(self, root: int, where: PurePosixPath, names: NamePatterns) -> None:
@@ -293,13 +307,16 @@ class _Content:
             status = os.stat(filename, dir_fd=handle, follow_symlinks=False)
         except OSError as error:
             return self._walk.has_vanished(where, filename, error)
-        if not stat.S_ISREG(status.st_mode):
-            return True
-        self._add(filename, FoundFile(where / filename, Fingerprint.of(status), name, status.st_nlink > 1))
-        return False
+        return not self._take(where, filename, name, status)
 
-    def _add(self, filename: str, file: FoundFile) -> None:
+    def _take(self, where: PurePosixPath, filename: str, name: ClipName, status: os.stat_result) -> bool:
+        """Take what has the name of a clip or snapshot, where it is a regular file; tells whether it is."""
+        if not stat.S_ISREG(status.st_mode):
+            self._walk.ignored[_reason_by_type(status.st_mode)] += 1
+            return False
+        file = FoundFile(where, filename, Fingerprint.of(status), name, status.st_nlink > 1)
         (self.snapshots if is_snapshot_name(filename) else self.clips).append(file)
+        return True
 
     def read_leftovers(self, where: PurePosixPath, handle: int, folder: Folder) -> list[_Below]:
         below: list[_Below] = []
@@ -336,8 +353,8 @@ class _Content:
             self._walk.ignored[Ignored.IMPOSSIBLE if name.impossible_date else Ignored.FOREIGN] += 1
         return ()
 
-    def is_protected(self, clip: PurePosixPath) -> bool:
-        return bool(self._keeps) and clip.with_name(keep_name(clip.name)) in self._keeps
+    def is_protected(self, clip: FoundFile) -> bool:
+        return bool(self._keeps) and clip.where / keep_name(clip.filename) in self._keeps
 
 
 class _Walk:
@@ -474,6 +491,20 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
+
+
+def _mark(handle: int) -> int:
+    """See `FileDiscovery.mark`; of the open directory. Raises: OSError."""
+    mark = hash(os.fstat(handle).st_mtime_ns)
+    with os.scandir(handle) as entries:
+        for entry in entries:
+            name = entry.name
+            if name[-1] == "4":  # .mp4 in any case, and little else
+                status = entry.stat(follow_symlinks=False)
+                mark ^= hash((name, status.st_ino, status.st_size, status.st_mtime_ns))
+            else:
+                mark ^= hash(name)
+    return mark
 
 
 def _uppermost(directories: Iterable[PurePosixPath]) -> list[PurePosixPath]:

@@ -258,7 +258,7 @@ def test_a_claim_whose_name_was_given_to_another_archive_is_noted_at_the_next_st
 
 def found_upload(rig: Rig, upload: Upload, name: ClipName) -> FoundRecording:
     status = (rig.camera / upload.path).stat()
-    return FoundRecording(FoundFile(upload.path, Fingerprint.of(status), name))
+    return FoundRecording(FoundFile.at(upload.path, Fingerprint.of(status), name))
 
 
 def test_snapshots_that_went_before_a_death_are_noted_at_the_next_start(

@@ -556,7 +556,7 @@ def test_offer_takes_a_snapshot_to_the_recording_it_is_paired_with_now(catalog: 
 
 
 def test_offer_gives_each_snapshot_an_id_and_keeps_it(catalog: Catalog) -> None:
-    pictures = tuple(replace(snapshot_of(), path=PATH.with_suffix(suffix)) for suffix in (".a.jpg", ".b.jpg"))
+    pictures = tuple(snapshot_of().moved(PATH.with_suffix(suffix)) for suffix in (".a.jpg", ".b.jpg"))
     first = offer(catalog, found(snapshots=pictures))
     other = offer(catalog, found(PATH.with_name("back_20260630081500.mp4"), snapshots=(snapshot_of(),)))
     assert len({snapshot.id for row in (first, other) for snapshot in row.snapshots}) == 3
@@ -573,7 +573,7 @@ def test_offer_of_a_disposed_snapshot_takes_it_back(catalog: Catalog) -> None:
 def test_offer_is_committed_whole_or_not_at_all(path: Path, catalog: Catalog) -> None:
     """The second snapshot can't be stored, so that neither the recording nor the first one is."""
     before = dump(path)
-    impossible = replace(snapshot_of(), fingerprint=Fingerprint(1, 2**63, 0))
+    impossible = snapshot_of()._replace(fingerprint=Fingerprint(1, 2**63, 0))
     with pytest.raises(OverflowError):
         offer(catalog, found(snapshots=(snapshot_of(), impossible)))
     assert dump(path) == before
@@ -876,8 +876,8 @@ def test_history_of_one_recording_holds_nothing_of_another(catalog: Catalog) -> 
     ],
 )
 def test_names_of_any_bytes_come_back_whole(path: Path, name: str) -> None:
-    clip = FoundFile(PATH.with_name(name), MARK, ClipName(name.rpartition("_")[0], TAKEN_AT, 2))
-    picture = replace(snapshot_of(), path=clip.path.with_suffix(".jpg"))
+    clip = FoundFile.at(PATH.with_name(name), MARK, ClipName(name.rpartition("_")[0], TAKEN_AT, 2))
+    picture = snapshot_of().moved(clip.path.with_suffix(".jpg"))
     with Catalog(path) as catalog:
         row = catalog.offer(FoundRecording(clip, (picture,)), NOW, reason="found")
         row = catalog.publishing(catalog.claim(row, "j1", NOW), clip.path, "a", 4, receipt(), NOW)
@@ -948,7 +948,7 @@ def test_recordings_are_chosen_by_state(catalog: Catalog) -> None:
 @pytest.mark.parametrize("place", ["source.mp4", "archive.mp4", "trash.mp4", "snapshot.jpg", "moved.jpg"])
 @pytest.mark.parametrize("tree", [Tree.TRASH, Tree.ARCHIVE])
 def test_at_path_finds_a_recording_by_any_of_its_places(catalog: Catalog, place: str, tree: Tree) -> None:
-    picture = replace(snapshot_of(), path=PurePosixPath("snapshot.jpg"))
+    picture = snapshot_of().moved(PurePosixPath("snapshot.jpg"))
     row = offer(catalog, found(PurePosixPath("source.mp4"), snapshots=(picture,)))
     catalog.snapshot_disposed(row.snapshots[0], Place(tree, PurePosixPath("moved.jpg")), NOW)
     row = catalog.publishing(catalog.claim(row, "j1", NOW), PurePosixPath("archive.mp4"), "a", 4, receipt(), NOW)
@@ -964,7 +964,7 @@ def with_snapshots(catalog: Catalog, count: int) -> list[Recording]:
             catalog,
             found(
                 PATH.with_name(f"front_202606300815{number:02}.mp4"),
-                snapshots=tuple(replace(snapshot_of(), path=PATH.with_name(f"{number}{n}.jpg")) for n in range(number)),
+                snapshots=tuple(snapshot_of().moved(PATH.with_name(f"{number}{n}.jpg")) for n in range(number)),
             ),
         )
         for number in range(count)
@@ -1274,7 +1274,7 @@ def test_done_between_tells_of_clips_of_a_camera_let_go_of_by_their_own_time(cat
     cameras = {row.name.camera, "another"}
     assert catalog.done_between(*around, cameras) == []
     catalog.done(row, None, "done", NOW + 4)
-    assert catalog.done_between(*around, cameras) == [FoundFile(PATH, MARK, row.name)]
+    assert catalog.done_between(*around, cameras) == [FoundFile.at(PATH, MARK, row.name)]
     assert catalog.done_between(*around, {"another"}) == []
     assert catalog.done_between(around[1], around[1], cameras) == []
 

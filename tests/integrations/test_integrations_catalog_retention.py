@@ -550,8 +550,8 @@ def test_an_archive_of_which_no_hash_is_known_is_again_that_of_its_recording_alo
 
 def known_retired(number: int, lies: PurePosixPath) -> KnownAgain:
     """A recording that is known again by an archive in the trash that stood at one path, of one size."""
-    seen = SeenArchive(FoundFile(PATH, Fingerprint(number, 400, MARK.mtime_ns), name_of(PATH)), None, 30, 2.0)
-    mark = replace(MARK, ino=-1 - number)
+    seen = SeenArchive(FoundFile.at(PATH, Fingerprint(number, 400, MARK.mtime_ns), name_of(PATH)), None, 30, 2.0)
+    mark = MARK._replace(ino=-1 - number)
     return KnownAgain(PATH, mark, name_of(PATH), State.REMOVED, "it lay there", seen, None, retired=lies)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -127,7 +126,7 @@ def test_quarantined_recordings_are_one_problem_until_none_is_left(catalog: Cata
     problem: Problem | None = None
     for number in (1, 2):
         name = PATH.with_name(f"REO_front_2026063008150{number}.mp4")
-        row = catalog.offer(found(name, replace(MARK, ino=number)), NOW, reason="new")
+        row = catalog.offer(found(name, MARK._replace(ino=number)), NOW, reason="new")
         rows.append(catalog.quarantine(row, "not a whole clip", NOW))
         watch.pass_by(20)
         (problem,) = watch.open(ProblemKind.QUARANTINED)

@@ -792,7 +792,7 @@ def test_pairs_are_those_of_a_whole_scan_across_midnight_and_with_what_went_befo
     assert {str(clip): [str(file.path) for file in theirs] for clip, theirs in pairing.by_clip.items()} == {
         str(late.relative_to(tmp_path)): owned
     }
-    before = FoundFile(
+    before = FoundFile.at(
         PurePosixPath(f"{DAY}/REO_Front_20260701000006.mp4"), Fingerprint(1, 1, 1),
         ClipName("Front", datetime(2026, 7, 1, 0, 0, 6)),
     )  # fmt: skip

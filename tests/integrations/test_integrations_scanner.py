@@ -27,11 +27,16 @@ YESTERDAY = "2026/06/30"
 
 
 class Finder(FileDiscovery):
-    """Remembers which directories it read."""
+    """Remembers which directories it read, and which it looked at."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, snapshot_window_s=60.0, now=lambda: NOW)
         self.read: list[str] = []
+        self.looked_at: list[str] = []
+
+    def mark(self, where: PurePosixPath) -> int | None:
+        self.looked_at.append(str(where))
+        return super().mark(where)
 
     def listing(self, where: PurePosixPath) -> Listing | None:
         self.read.append(str(where))
@@ -77,6 +82,7 @@ class Tree:
         """Step until nothing is to be done; what came into the inbox, as it came."""
         self.now += after_s
         self.find.read.clear()
+        self.find.looked_at.clear()
         came: list[str] = []
         for _ in range(10_000):
             wait_until = self.scanner.step(self.now)
@@ -180,16 +186,57 @@ def test_all_is_looked_through_in_time_and_as_requested(tree: Tree, observing: O
         tree.put(f"2026/0{month}/01/x_20260{month}01000000.jpg")
     tree.rest()
     tree.scan()
-    everything = set(tree.find.read)
+    everything = set(tree.find.looked_at)
     assert len(everything) == 20
     tree.scan(all_s - 61)
-    assert set(tree.find.read) < everything
+    assert set(tree.find.looked_at) < everything
     tree.scan(61)
-    assert set(tree.find.read) == everything
+    assert set(tree.find.looked_at) == everything
     tree.scanner.request()
     assert not tree.scanner.is_over
     tree.scan()
-    assert set(tree.find.read) == everything
+    assert set(tree.find.looked_at) == everything
+
+
+@pytest.mark.parametrize("quiet_s", [60, 86400])
+def test_what_is_as_it_was_is_not_read_again(tree: Tree, quiet_s: float) -> None:
+    for path in (CLIP, SNAPSHOT, OLDER):
+        tree.put(path)
+    tree.know(CLIP, OLDER)
+    tree.rest()
+    tree.scan()
+    tree.scan(quiet_s)
+    tree.scanner.request()
+    assert tree.scan() == []
+    assert tree.find.read == []
+    scanned = tree.scanner.last_full
+    assert scanned is not None
+    assert (scanned.directories, scanned.files) == (6, 3)
+
+
+def test_what_was_written_over_in_place_is_found_by_a_look_at_all(tree: Tree) -> None:
+    clip = tree.put(CLIP)
+    tree.put(OLDER)
+    tree.know(CLIP, OLDER)
+    tree.rest()
+    tree.scan()
+    with clip.open("ab") as file:
+        file.write(b", and more of it")
+    os.utime(clip, (OLD, OLD))
+    assert tree.scan(60) == []
+    tree.scanner.request()
+    assert tree.scan() == [CLIP]
+    assert tree.find.read == [DAY]
+
+
+def test_a_directory_is_read_again_when_the_catalog_says_otherwise(tree: Tree) -> None:
+    tree.put(CLIP)
+    (row,) = tree.know(CLIP)
+    tree.rest()
+    tree.scan()
+    tree.catalog.done(tree.archive(row), None, "let go of", tree.now)  # and it stands there all the same
+    tree.scanner.request()
+    assert tree.scan() == [CLIP]
 
 
 def test_what_should_stand_there_and_does_not_is_looked_at_where_the_root_is_ours(tree: Tree) -> None:

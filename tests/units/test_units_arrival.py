@@ -19,7 +19,7 @@ NAME = ClipName("front", datetime(2027, 1, 15, 8))
 
 
 def clip(age_s: float = 0.0, size: int = 100) -> FoundFile:
-    return FoundFile(PATH, Fingerprint(7, size, int((NOW - age_s) * 1e9)), NAME)
+    return FoundFile.at(PATH, Fingerprint(7, size, int((NOW - age_s) * 1e9)), NAME)
 
 
 def row(

@@ -21,7 +21,7 @@ def found(path: str) -> FoundFile:
     where = PurePosixPath(path)
     name = parse_clip_name(where.name)
     assert isinstance(name, ClipName)
-    return FoundFile(where, Fingerprint(1, 1, 1), name)
+    return FoundFile.at(where, Fingerprint(1, 1, 1), name)
 
 
 def owner_of(snapshot: str, clips: list[str], window_s: float = WINDOW_S) -> str | None:
@@ -221,7 +221,7 @@ def test_work_grows_little_faster_than_the_files() -> None:
 
     def files(extension: str) -> list[FoundFile]:
         return [
-            FoundFile(PurePosixPath(f"{extension}/{i:05}.{extension}"), Fingerprint(1, 1, 1), ClipName("x", moment))
+            FoundFile.at(PurePosixPath(f"{extension}/{i:05}.{extension}"), Fingerprint(1, 1, 1), ClipName("x", moment))
             for i, moment in enumerate(moments)
         ]
 

@@ -19,9 +19,9 @@ from tests.recordings import MARK, NOW, OLD_NS, PATH, found, name_of, recording,
 
 MANNER = Manner(Patience(settle_s=60, quarantine_after_s=600))
 AGAIN = replace(MANNER, again=True)
-YOUNG = replace(MARK, mtime_ns=int((NOW - 5) * 1e9))
+YOUNG = MARK._replace(mtime_ns=int((NOW - 5) * 1e9))
 JUST_WRITTEN = "written 5 s ago, may still be uploading"
-REPLACED = replace(MARK, ino=99, size=7)  # another upload under the same name
+REPLACED = MARK._replace(ino=99, size=7)  # another upload under the same name
 
 
 def discovery(*recordings: FoundRecording, incomplete: bool = False) -> Discovery:
@@ -135,13 +135,13 @@ def test_recording_just_written_is_planned(known: Recording | None, expected: tu
     ],
 )
 def test_waiting_recording_settles(age_s: float, seen_ago_s: float, action: Action) -> None:
-    mark = replace(MARK, mtime_ns=int((NOW - age_s) * 1e9))
+    mark = MARK._replace(mtime_ns=int((NOW - age_s) * 1e9))
     row = recording(fingerprint=mark, seen_at=NOW - seen_ago_s)
     assert only(plan([found(mark=mark)], [row])).action is action
 
 
 def test_unknown_recording_of_the_future_waits_until_it_was_seen_for_long_enough() -> None:
-    mark = replace(MARK, mtime_ns=int((NOW + 3600) * 1e9))
+    mark = MARK._replace(mtime_ns=int((NOW + 3600) * 1e9))
     assert only(plan([found(mark=mark)], [])).action is Action.WAIT
 
 
@@ -238,7 +238,7 @@ def test_totals_count_recordings_and_bytes_of_each_action() -> None:
 
 
 def replace_size(seen: FoundRecording, size: int) -> FoundRecording:
-    return replace(seen, clip=replace(seen.clip, fingerprint=replace(seen.clip.fingerprint, size=size)))
+    return seen._replace(clip=seen.clip._replace(fingerprint=seen.clip.fingerprint._replace(size=size)))
 
 
 def test_totals_of_nothing_are_nothing() -> None:
@@ -346,7 +346,7 @@ def test_nothing_archived_is_let_go_unasked(
 
 # ---- snapshots that come late
 
-LATE = FoundFile(PATH.with_suffix(".jpg"), Fingerprint(77, 500, OLD_NS), name_of(PATH))
+LATE = FoundFile.at(PATH.with_suffix(".jpg"), Fingerprint(77, 500, OLD_NS), name_of(PATH))
 
 
 def paths_of(orphans: Iterable[Orphan]) -> list[PurePosixPath]:
@@ -375,13 +375,13 @@ def test_snapshot_whose_recording_is_not_done_stays_an_orphan(state: State) -> N
 
 
 def test_late_snapshot_that_is_too_young_waits() -> None:
-    young = replace(LATE, fingerprint=Fingerprint(77, 500, int((NOW - 59) * 1e9)))
+    young = LATE._replace(fingerprint=Fingerprint(77, 500, int((NOW - 59) * 1e9)))
     assert paths_of(plan_late(recording(State.DONE), snapshot=young).orphans) == [LATE.path]
 
 
 def test_late_snapshot_beyond_the_window_stays_an_orphan() -> None:
-    later = replace(LATE.name, taken_at=LATE.name.taken_at + timedelta(seconds=61))
-    far = FoundFile(PATH.with_name("another.jpg"), LATE.fingerprint, later)
+    later = LATE.name._replace(taken_at=LATE.name.taken_at + timedelta(seconds=61))
+    far = FoundFile.at(PATH.with_name("another.jpg"), LATE.fingerprint, later)
     assert paths_of(plan_late(recording(State.DONE), snapshot=far).orphans) == [far.path]
 
 
@@ -392,7 +392,7 @@ def test_late_snapshot_goes_to_the_newest_of_one_path() -> None:
 
 def picture(stem: str, mtime_ns: int = OLD_NS) -> FoundFile:
     path = PATH.with_name(f"{stem}.jpg")
-    return FoundFile(path, Fingerprint(78, 500, mtime_ns), name_of(path))
+    return FoundFile.at(path, Fingerprint(78, 500, mtime_ns), name_of(path))
 
 
 FIRST, SECOND = (PATH.with_name(f"REO_front_202606300815{second}.mp4") for second in ("00", "40"))

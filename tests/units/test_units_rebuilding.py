@@ -22,7 +22,7 @@ TOLD = Told(PATH, "5" * 64, MARK.size, MARK.mtime_ns)
 
 
 def archive(path: PurePosixPath = PATH, told: Told | None = TOLD, *, size: int = 400, ino: int = 21) -> SeenArchive:
-    return SeenArchive(FoundFile(path, Fingerprint(ino, size, OLD_NS), name_of(path)), told, 30, 2.0)
+    return SeenArchive(FoundFile.at(path, Fingerprint(ino, size, OLD_NS), name_of(path)), told, 30, 2.0)
 
 
 def tree(*recordings: FoundRecording) -> Discovery:
@@ -35,7 +35,7 @@ def only(rows: tuple[KnownAgain, ...]) -> KnownAgain:
 
 
 def test_archive_tells_its_source_and_the_trash_its_place() -> None:
-    trashed = found(PATH, replace(MARK, ino=77), snapshots=(snapshot_of(),))
+    trashed = found(PATH, MARK._replace(ino=77), snapshots=(snapshot_of(),))
     row = only(known_again([archive()], EMPTY, tree(trashed)))
     assert (row.path, row.state, row.disposed_to) == (PATH, State.DONE, PATH)
     assert (row.fingerprint.size, row.fingerprint.mtime_ns) == (MARK.size, MARK.mtime_ns)
@@ -65,7 +65,7 @@ def test_archive_whose_source_stands_is_left_to_the_run_that_proves_it() -> None
 
 @pytest.mark.parametrize(
     "mark",
-    [replace(MARK, size=MARK.size + 1), replace(MARK, mtime_ns=MARK.mtime_ns + 3 * SECOND)],
+    [MARK._replace(size=MARK.size + 1), MARK._replace(mtime_ns=MARK.mtime_ns + 3 * SECOND)],
     ids=["other-size", "other-time"],
 )
 def test_other_content_under_the_name_of_the_source_is_not_its_source(mark: Fingerprint) -> None:
@@ -76,7 +76,7 @@ def test_other_content_under_the_name_of_the_source_is_not_its_source(mark: Fing
 
 
 def test_time_that_the_trash_rounded_is_the_same_time() -> None:
-    rounded = found(PATH, replace(MARK, mtime_ns=MARK.mtime_ns - MARK.mtime_ns % (2 * SECOND)))
+    rounded = found(PATH, MARK._replace(mtime_ns=MARK.mtime_ns - MARK.mtime_ns % (2 * SECOND)))
     assert only(known_again([archive()], EMPTY, tree(rounded))).disposed_to == PATH
 
 
@@ -110,7 +110,7 @@ def test_archive_that_names_no_source_is_known_by_its_size_and_time() -> None:
 
 def test_archive_that_names_no_source_is_left_to_the_run_whatever_its_time() -> None:
     copied = archive(told=None, size=MARK.size)
-    standing = found(PATH, replace(MARK, mtime_ns=MARK.mtime_ns + 9999 * SECOND))
+    standing = found(PATH, MARK._replace(mtime_ns=MARK.mtime_ns + 9999 * SECOND))
     assert known_again([copied], tree(standing), EMPTY) == ()
 
 
@@ -134,7 +134,7 @@ def test_rows_come_oldest_first() -> None:
 
 def in_trash(path: PurePosixPath = PATH, told: Told | None = TOLD, *, size: int = 400, ino: int = 41) -> SeenArchive:
     seen = archive(path, told, size=size, ino=ino)
-    return replace(seen, file=replace(seen.file, path=RETIRED / path))
+    return replace(seen, file=seen.file.moved(RETIRED / path))
 
 
 def retired_rows(rows: tuple[KnownAgain, ...]) -> list[tuple[PurePosixPath | None, PurePosixPath | None]]:
@@ -155,7 +155,7 @@ def test_archive_in_the_trash_tells_its_source_and_what_path_it_had() -> None:
 
 def test_snapshots_of_an_archive_in_the_trash_were_beside_it() -> None:
     of_source, beside = snapshot_of(), snapshot_of(OTHER)
-    lies = replace(beside, path=RETIRED / beside.path)
+    lies = beside.moved(RETIRED / beside.path)
     seen = replace(in_trash(), snapshots=(lies,))
     row = only(known_again([], EMPTY, tree(found(PATH, snapshots=(of_source,))), (), [seen]))
     assert [(s.path, s.disposed_to, row.came_from(s)) for s in row.snapshots] == [
@@ -211,9 +211,9 @@ def test_archive_in_the_trash_that_names_its_source_chooses_first() -> None:
         ({}, TOLD.sha256, True),
         ({}, "", True),
         ({}, "6" * 64, False),
-        ({"fingerprint": replace(MARK, size=MARK.size + 1)}, "", False),
-        ({"fingerprint": replace(MARK, mtime_ns=MARK.mtime_ns + 3 * SECOND)}, "", False),
-        ({"fingerprint": replace(MARK, size=MARK.size + 1)}, TOLD.sha256, True),
+        ({"fingerprint": MARK._replace(size=MARK.size + 1)}, "", False),
+        ({"fingerprint": MARK._replace(mtime_ns=MARK.mtime_ns + 3 * SECOND)}, "", False),
+        ({"fingerprint": MARK._replace(size=MARK.size + 1)}, TOLD.sha256, True),
     ],
 )
 def test_archive_is_of_a_recording_by_the_hash_of_its_source_else_by_size_and_time(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from archiverd.policy.model import Fingerprint, Recording, State
@@ -127,10 +125,10 @@ def test_file_set_aside_is(owner: Recording | None, name_free: bool, step: Aside
     [
         pytest.param(None, False, Removal.FINISH, id="gone"),
         pytest.param(MARK, False, Removal.RELEASE, id="stands"),
-        pytest.param(replace(MARK, ino=99), True, Removal.RELEASE, id="a copy of it stands, and another counts on it"),
-        pytest.param(replace(MARK, size=1), False, Removal.RELEASE, id="changed, and nobody else's: the check tells"),
-        pytest.param(replace(MARK, size=1), True, Removal.FINISH, id="another has its name"),
-        pytest.param(replace(MARK, mtime_ns=1), True, Removal.FINISH, id="another of its size has its name"),
+        pytest.param(MARK._replace(ino=99), True, Removal.RELEASE, id="a copy of it stands, and another counts on it"),
+        pytest.param(MARK._replace(size=1), False, Removal.RELEASE, id="changed, and nobody else's: the check tells"),
+        pytest.param(MARK._replace(size=1), True, Removal.FINISH, id="another has its name"),
+        pytest.param(MARK._replace(mtime_ns=1), True, Removal.FINISH, id="another of its size has its name"),
     ],
 )
 def test_claim_that_is_found_at_a_start(seen: Fingerprint | None, others: bool, step: Removal) -> None:

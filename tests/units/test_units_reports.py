@@ -215,7 +215,7 @@ def test_plan_says(plan: RunPlan, lines: list[str]) -> None:
     [
         (Action.ARCHIVE, None, MARK, "To archive"),
         (Action.DISPOSE, State.ARCHIVED, MARK, "Archived, source to go"),
-        (Action.WAIT, None, replace(MARK, mtime_ns=int(NOW * 1e9)), "Too young"),
+        (Action.WAIT, None, MARK._replace(mtime_ns=int(NOW * 1e9)), "Too young"),
         (Action.KEEP, State.DONE, MARK, "Archived and protected"),
         (Action.LEAVE, State.QUARANTINED, MARK, "Quarantined"),
     ],
@@ -660,7 +660,7 @@ def test_status_of_a_new_catalog(catalog: Catalog) -> None:
 
 def test_status_counts_and_names_what_waits_and_what_is_quarantined(catalog: Catalog) -> None:
     catalog.offer(found(), NOW, reason="new")
-    bad = catalog.offer(found(HOSTILE_PATH, replace(MARK, size=2048)), NOW, reason="new")
+    bad = catalog.offer(found(HOSTILE_PATH, MARK._replace(size=2048)), NOW, reason="new")
     catalog.quarantine(catalog.claim(bad, "ab12", NOW), HOSTILE_REASON, NOW)
     lines = reports.status_lines(reports.status_json(catalog, ROOTS))
     assert_harmless(lines)
@@ -735,7 +735,7 @@ def test_status_tells_of_a_daemon_that_died_and_that_problems_are_of_its_time(ca
 
 
 def test_status_tells_of_snapshots_without_a_recording(catalog: Catalog) -> None:
-    older = replace(snapshot_of(HOSTILE_PATH), fingerprint=Fingerprint(1, 2, OLD_NS - 1))
+    older = snapshot_of(HOSTILE_PATH)._replace(fingerprint=Fingerprint(1, 2, OLD_NS - 1))
     lines = reports.status_lines(reports.status_json(catalog, ROOTS, (snapshot_of(), older)))
     assert lines[-2:] == [
         "Snapshots without a recording in the source tree: 2",

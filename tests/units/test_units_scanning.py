@@ -24,7 +24,7 @@ from archiverd.policy.scanning import (
 from archiverd.policy.watching import Observing
 from tests.recordings import MARK, NOW, PATH, name_of, snapshot_of
 
-CLIP = FoundFile(PATH, MARK, name_of(PATH))
+CLIP = FoundFile.at(PATH, MARK, name_of(PATH))
 DAY_S = 86400.0
 OLD_NS = int((NOW - 3 * DAY_S) * 1e9)
 HERE = Listing(PATH.parent, OLD_NS, (CLIP,), (), frozenset(), (), complete=True)
@@ -118,7 +118,7 @@ def test_a_snapshot_is_told_where_it_goes_with_no_recording() -> None:
         pytest.param(replace(HERE, modified_ns=int((NOW - 1) * 1e9)), Differences(), False, id="modified just now"),
         pytest.param(HERE, Differences(snapshots=(snapshot_of(),)), True, id="an old snapshot of nothing"),
         pytest.param(
-            HERE, Differences(snapshots=(replace(snapshot_of(), fingerprint=Fingerprint(1, 1, int(NOW * 1e9))),)),
+            HERE, Differences(snapshots=(snapshot_of()._replace(fingerprint=Fingerprint(1, 1, int(NOW * 1e9))),)),
             False, id="a young one",
         ),
     ],
