@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archiverd.media.boxes import BoxWalk, Layout, walk
@@ -309,6 +309,7 @@ def sample_places(data: bytes) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("name", ["moov_last.mp4", "faststart.mp4", "b_frames.mp4"])
 @settings(max_examples=300)
 @given(edits=edits_of_numbers)
+@example(edits=[(0.40625, (False, 0)), (0.234375, (False, 0))])  # a chunk of no bytes, at the beginning of the file
 def test_clean_walk_means_that_each_sample_has_bytes_of_its_own(
     clips: Mapping[str, bytes], name: str, edits: list[tuple[float, Change]]
 ) -> None:
@@ -316,7 +317,7 @@ def test_clean_walk_means_that_each_sample_has_bytes_of_its_own(
     spoilt = changed(whole, [place for place in numbers(whole) if place[0] in TABLES and place[1] >= 0], edits)
     if not walked(spoilt).clean:
         return
-    places = sample_places(spoilt)
+    places = [place for place in sample_places(spoilt) if place[0] < place[1]]  # one of no bytes stands nowhere
     (media,) = [(at + 8, end) for kind, at, end in damage.boxes(spoilt) if kind == b"mdat"]
     assert all(media[0] <= begin <= end <= media[1] for begin, end in places)
-    assert all(earlier[1] <= later[0] for earlier, later in pairwise(places) if later[0] < later[1])
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(places))
