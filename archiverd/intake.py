@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from archiverd.errors import ArchiverError, Interrupted
 from archiverd.policy import naming
-from archiverd.policy.arrival import Hasten, Nothing, Offer, Settling, TakeUpAgain, missed, on_sight
+from archiverd.policy.arrival import NEW, Hasten, Nothing, Offer, Settling, TakeUpAgain, missed, on_sight
 from archiverd.policy.model import FoundFile, FoundRecording, Recording, Sighting, State, Tree
 from archiverd.policy.pairing import Near
 from archiverd.policy.planning import Manner, follows_after_s
@@ -20,7 +20,7 @@ from archiverd.storage.file_manager import FileManager
 
 log = logging.getLogger(__name__)
 
-BATCH = 500  # paths that are looked at, and entered, in one go
+BATCH = 2000  # paths that are looked at, and entered, in one go
 _UNSEEN_S = 60.0  # between two looks into a directory that can't be read; at first, and at the longest
 _LONGEST_UNSEEN_S = 3600.0
 _ARCHIVED = (State.ARCHIVED, State.DONE)
@@ -57,14 +57,16 @@ class Intake:
         Raises: ResourceError where the catalog can't be written; what was taken is then in the inbox again.
         """
         now = self._clock()
-        seen = self._inbox.take(BATCH)
-        if not seen:
+        seen, found = self._inbox.take(BATCH), self._inbox.take_found(BATCH)
+        if not (seen or found):
             return False
         try:
+            self._enter_found(found, now)
             self._enter(seen, now)
         except (ArchiverError, Interrupted):
             for one in seen:
                 self._inbox.put(one.path, closed=one.closed, directory=one.directory)
+            self._inbox.put_found(found)  # what was entered of them is known by the next time
             raise
         except Exception:  # one of them can't be looked at: the others can
             log.debug("a batch could not be entered as one", exc_info=True)
@@ -139,11 +141,20 @@ class Intake:
 
     # -- one batch ----------------------------------------------------------------------------------------
 
+    def _enter_found(self, found: Sequence[FoundFile], now: float) -> None:
+        """Enter clips that a scan found unknown. They are looked at when their turn comes."""
+        if found:
+            self._root.verify()
+            due = ((clip, self._settling.due(clip, now, closed=False)) for clip in found)
+            self._catalog.enter_found(list(due), NEW, now)
+
     def _enter(self, seen: Collection[Seen], now: float) -> None:
         for one in seen:
             if one.directory:  # what it holds comes when its turn comes, in batches like all else
                 self._look_into(one.path)
         closed = {one.path: one.closed for one in seen if not one.directory}
+        if not closed:
+            return
         sighting = self._look(closed)
         self._enter_clips(closed, sighting, now)
         if sighting.snapshots:

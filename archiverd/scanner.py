@@ -212,6 +212,7 @@ class Scanner:
             return Differences()
         known = self._catalog.known_in(listing.path, unfinished=not listing.clips)
         found = differences(listing, known, self._names, now)
+        self._inbox.put_found(found.unknown)
         self._put(found.clips)
         if found.missing:
             self._verify()
@@ -222,7 +223,7 @@ class Scanner:
     def _is_new(self, snapshot: FoundFile, now: float) -> bool:
         """Whether a snapshot of nothing was not told of yet, or only young: old it may follow what went before."""
         old = now - snapshot.fingerprint.mtime_ns / 1e9 >= self._old_after_s
-        key = hash((snapshot.path, snapshot.fingerprint, old))
+        key = hash((snapshot.key, snapshot.fingerprint, old))
         if key in self._told:
             return False
         self._told[key] = None

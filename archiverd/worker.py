@@ -33,6 +33,7 @@ _RIGHTS = "`archiverd service install` says what mends it: setfacl, or the group
 _ASK_S = 60.0  # the clock may have been set meanwhile
 _MOST_TOLD = 10_000  # recordings that something is told of
 _PUT_OFF_S = 600.0  # a recording that can't be looked at
+BATCHES = 5  # of what was seen, between two recordings
 _NO_MORE_S = 3600.0  # to the next due moment where there is none
 
 
@@ -138,11 +139,18 @@ class Worker:
         return 0.0
 
     def _take_in(self, tools: Tools) -> bool:
-        """Enter what was seen, also while nothing is worked on; whether there was anything."""
+        """Enter what was seen, also while nothing is worked on; whether there was anything.
+
+        Of a tree that is new there is more than a turn: then recordings are worked on in between.
+        """
         if not self._takes_in:
             return False
+        took = False
         try:
-            took = tools.intake.take()
+            for _ in range(BATCHES):
+                if self._stop.requested or not tools.intake.take():
+                    break
+                took = True
         except (ResourceError, StartupError):
             self._takes_in = False  # until the machine has been looked at
             raise

@@ -15,6 +15,7 @@ from archiverd.policy.watching import Observing
 
 _RECENT_S = 2 * 86400.0  # today and yesterday, whenever the day of a camera begins
 _FEWEST = 4  # directories that count as recent, however long nothing came
+_TO_COME = frozenset({State.WAITING, State.ACTIVE, State.PUBLISHING, State.QUARANTINED})
 _COARSEST_S = 2.0  # of the time stamps of file systems: what comes within this may leave them as they are
 
 
@@ -80,9 +81,11 @@ def _is_over(last: float | None, wait_s: float, now: float) -> bool:
 class Differences:
     """What of a directory the catalog does not know, or knows otherwise."""
 
+    unknown: tuple[FoundFile, ...] = ()  # clips, to be entered
     clips: tuple[PurePosixPath, ...] = ()  # to be looked at
     missing: tuple[PurePosixPath, ...] = ()  # to be looked at, for they do not stand there
-    snapshots: tuple[FoundFile, ...] = ()  # that belong to no recording: each to be looked at once, and once it is old
+    # That go with no recording whose turn is still to come: each to be looked at once, and once it is old.
+    snapshots: tuple[FoundFile, ...] = ()
 
 
 def differences(listing: Listing, known: Known, names: NamePatterns, now: float) -> Differences:
@@ -90,17 +93,26 @@ def differences(listing: Listing, known: Known, names: NamePatterns, now: float)
     rows: dict[str, list[KnownFile]] = {}
     for row in known.clips:
         rows.setdefault(row.name, []).append(row)
-    clips = []
+    unknown, clips = [], []
+    stems = {row.name[:-4] for row in known.clips if row.state in _TO_COME}
     for clip in listing.clips:
-        same = (row for row in rows.pop(clip.path.name, ()) if row.fingerprint == clip.fingerprint)
+        same = (row for row in rows.pop(clip.filename, ()) if row.fingerprint == clip.fingerprint)
         found = next(same, None)
-        if found is None or _calls_for_a_look(found, clip.path, listing.protected, now):
+        if found is None:
+            unknown.append(clip)
+            stems.add(clip.filename[:-4])
+        elif _calls_for_a_look(found, clip.path, listing.protected, now):
             clips.append(clip.path)
     absent = [name for name, of_name in rows.items() if any(_is_expected(row, now) for row in of_name)]
     return Differences(
+        tuple(unknown),
         tuple(clips),
         tuple(_missed(listing, absent, names)),
-        tuple(file for file in listing.snapshots if (file.path.name, file.fingerprint) not in known.snapshots),
+        tuple(
+            file
+            for file in listing.snapshots
+            if file.filename[:-4] not in stems and (file.filename, file.fingerprint) not in known.snapshots
+        ),
     )
 
 
@@ -151,7 +163,7 @@ def looked(listing: Listing, found: Differences, old_after_s: float, now: float,
     """
     young = any(now - file.fingerprint.mtime_ns / 1e9 < old_after_s for file in found.snapshots)
     settled = now - listing.modified_ns / 1e9 > _COARSEST_S
-    quiet = listing.complete and settled and not (young or found.clips or found.missing)
+    quiet = listing.complete and settled and not (young or found.unknown or found.clips or found.missing)
     files = len(listing.clips) + len(listing.snapshots)
     return Looked(listing.modified_ns, now, quiet, frozenset(listing.below), files, mark)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -56,6 +56,8 @@ from archiverd.storage.catalog_rows import (
 
 __all__ = ("SOURCE_ROOT", "TREES_READ", "Catalog", "CatalogLostError", "ClaimLostError")
 
+_TOLD_ONE_BY_ONE = 20  # recordings that a scan found, in the log
+_ASKED_AT_ONCE = 1000  # paths
 LONGEST_WAIT_S = 2 * 86400.0  # nothing is put off for longer
 _LATELY = 20_000  # recordings: those of a camera that is rare among them are not looked for further back
 
@@ -86,6 +88,47 @@ class Catalog(CatalogRetention):
         with self._writing():
             for found, reason, not_before in offers:
                 self._offer(found, now, reason, not_before)
+
+    def enter_found(self, found: Sequence[tuple[FoundFile, float]], reason: str, now: float) -> None:
+        """Enter clips that a scan found unknown, each with the moment it is due, in one commit.
+
+        Of whose path something is known by now is entered as it would be by `offer_all`. More than a few are told in
+        one line of the log: a tree that is new may hold half a million.
+        """
+        with self._writing() as connection:
+            known = self._known([clip.key for clip, _ in found])
+            fresh = [(clip, due) for clip, due in found if clip.key not in known]
+            for clip, due in found if known else ():
+                if clip.key in known:
+                    self._offer(FoundRecording(clip), now, reason, due)
+            first = self.last_id() + 1
+            connection.executemany(
+                "INSERT INTO recording (id, path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
+                " not_before, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (number, os.fsencode(clip.key), *clip.fingerprint, os.fsencode(clip.name.camera),
+                     clip.name.taken_at.isoformat(), clip.name.copy, State.WAITING, reason, due, now)
+                    for number, (clip, due) in enumerate(fresh, first)
+                ),
+            )  # fmt: skip
+            connection.executemany(
+                "INSERT INTO history (recording, at, state, reason) VALUES (?, ?, ?, ?)",
+                ((number, now, State.WAITING, reason) for number in range(first, first + len(fresh))),
+            )
+            if len(fresh) <= _TOLD_ONE_BY_ONE:
+                self._changes += [(number, None, False) for number in range(first, first + len(fresh))]
+        if len(fresh) > _TOLD_ONE_BY_ONE:
+            self._change_log.tell_found([clip for clip, _ in fresh])
+
+    def _known(self, keys: Sequence[str]) -> set[str]:
+        """Those of these paths of which something is known."""
+        known: set[str] = set()
+        for at in range(0, len(keys), _ASKED_AT_ONCE):
+            some = [os.fsencode(key) for key in keys[at : at + _ASKED_AT_ONCE]]
+            marks = ", ".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT path FROM recording WHERE path IN ({marks})", some)  # noqa: S608  (only marks are put in)
+            known.update(os.fsdecode(row["path"]) for row in rows)
+        return known
 
     def _offer(self, found: FoundRecording, now: float, reason: str, not_before: float) -> int:
         connection, clip = self._connection, found.clip

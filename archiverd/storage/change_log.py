@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from operator import attrgetter
 
 from archiverd.policy.change import Change, fields, words
-from archiverd.policy.model import State
+from archiverd.policy.model import FoundFile, State
+from archiverd.policy.naming import printable
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,11 @@ class ChangeLog:
         level = self._level(change)
         if log.isEnabledFor(level):
             log.log(level, "%s", words(change), extra=fields(change))
+
+    def tell_found(self, clips: Sequence[FoundFile]) -> None:
+        """Write one line for many recordings that a scan found at once. Raises nothing."""
+        first = min(clips, key=attrgetter("name.taken_at"))
+        log.info("%d recordings were found and wait for their turn, the first is %s", len(clips), printable(first.key))
 
     def _level(self, change: Change) -> int:
         if change.trouble or change.recording.state is State.QUARANTINED:

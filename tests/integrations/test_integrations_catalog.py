@@ -1282,6 +1282,46 @@ def test_done_between_tells_of_clips_of_a_camera_let_go_of_by_their_own_time(cat
 # ---- many
 
 
+def found_clips(count: int) -> list[tuple[FoundFile, float]]:
+    """So many, each with the moment it is due."""
+    return [
+        (found(PATH.with_name(f"front_202606{n // 24 + 1:02}{n % 24:02}0000.mp4")).clip, NOW + n) for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("count", "lines"), [(20, 20), (21, 1)])
+def test_what_a_scan_found_waits_and_is_told(
+    catalog: Catalog, caplog: pytest.LogCaptureFixture, count: int, lines: int
+) -> None:
+    caplog.set_level("INFO")
+    clips = found_clips(count)
+    catalog.enter_found(clips, "new", NOW)
+
+    rows = catalog.recordings()
+    assert [(row.path, row.fingerprint, row.name) for row in rows] == [
+        (clip.path, clip.fingerprint, clip.name) for clip, _ in clips
+    ]
+    assert [(row.state, row.reason, row.not_before) for row in rows] == [
+        (State.WAITING, "new", due) for _, due in clips
+    ]
+    assert all(catalog.history(row) == [Event(NOW, State.WAITING, "new")] for row in rows)
+    assert len(caplog.messages) == lines
+    assert lines > 1 or f"{count} recordings were found" in caplog.text
+
+
+def test_what_is_known_by_the_time_it_is_entered_is_entered_as_any_other(catalog: Catalog) -> None:
+    clips = found_clips(3)
+    known = [catalog.offer(FoundRecording(clip), NOW, reason="closed") for clip, _ in clips[:2]]
+    catalog.quarantine(catalog.claim(known[0], "j1", NOW), "broken", NOW)
+    again = [(clips[0][0], NOW), (clips[1][0]._replace(fingerprint=OTHER_MARK), NOW), clips[2]]
+    catalog.enter_found(again, "new", NOW)
+
+    rows = {row.path: row for row in catalog.recordings()}
+    assert len(rows) == len(catalog.recordings()) == 3
+    assert rows[known[0].path].state is State.QUARANTINED
+    assert rows[known[1].path].fingerprint == OTHER_MARK
+
+
 def steps_of(catalog: Catalog, work: Callable[[], object]) -> int:
     """How many steps SQLite's machine takes for it, in hundreds."""
     counted = 0

@@ -14,7 +14,7 @@ from archiverd.errors import DeviceError, NoSpaceError, ResourceError
 from archiverd.intake import BATCH, Intake, SourceRoot
 from archiverd.policy.admission import Patience
 from archiverd.policy.arrival import Settling
-from archiverd.policy.model import ArchiveKind, Receipt, Recording, Sighting, State, Tree
+from archiverd.policy.model import ArchiveKind, Fingerprint, FoundFile, Receipt, Recording, Sighting, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Manner
 from archiverd.policy.problems import Problem, ProblemKind
@@ -26,7 +26,7 @@ from archiverd.service.inbox import Inbox
 from archiverd.storage.catalog import Catalog
 from archiverd.storage.discovery import FileDiscovery
 from archiverd.storage.file_manager import FileManager, Modes
-from archiverd.worker import Tools, Worker
+from archiverd.worker import BATCHES, Tools, Worker
 
 NOW = datetime(2027, 1, 15, 12).timestamp()
 
@@ -417,20 +417,58 @@ def test_snapshot_that_comes_late_follows_its_clip_when_it_is_old_enough(bench: 
 
 
 def test_directory_that_came_whole_is_entered_in_batches_with_work_between(bench: Bench) -> None:
-    clips = BATCH + 10
+    clips = BATCH * BATCHES + 10
     day = PurePosixPath("2027/01/15")
     (bench.camera / day).mkdir(parents=True)
     for number in range(clips):
-        file = bench.camera / day / f"REO_front_20270115{number // 60:02}{number % 60:02}00.mp4"
+        file = bench.camera / day / f"REO_front_20270115{number // 3600:02}{number // 60 % 60:02}{number % 60:02}.mp4"
         file.touch()
         os.utime(file, (bench.now - 3600, bench.now - 3600))
     bench.inbox.put(day, directory=True)
     bench.worker.step(bench.now)
-    assert len(bench.inbox) == clips
-    bench.worker.step(bench.now)
 
-    assert len(bench.inbox) == 10
+    assert len(bench.inbox) == BATCH + 10  # the first turn began with the directory itself
     assert len(bench.processor.worked_on) == 1
+
+
+def found(bench: Bench, *minutes: int) -> list[FoundFile]:
+    """Clips that stand there, as a scan finds them."""
+    return list(bench.finder.look([bench.upload(minute, closed=False) for minute in minutes]).clips)
+
+
+def test_clips_that_a_scan_found_are_entered_and_worked_on(bench: Bench) -> None:
+    clips = found(bench, 1, 2)
+    bench.inbox.take(9)
+    bench.inbox.put_found(clips)
+    bench.turns()
+
+    assert bench.processor.worked_on == [clip.path for clip in clips]
+
+
+def test_clip_that_was_written_to_since_a_scan_found_it_is_entered_as_it_is(bench: Bench) -> None:
+    (clip,) = found(bench, 1)
+    bench.inbox.take(9)
+    bench.inbox.put_found([clip._replace(fingerprint=Fingerprint(1, 1, clip.fingerprint.mtime_ns))])
+    bench.turns()
+
+    (row,) = [row for row in bench.catalog.at_path(clip.path) if row.state is not State.GONE]
+    assert row.fingerprint == clip.fingerprint
+    assert bench.processor.worked_on == [clip.path]
+
+
+def test_clips_that_were_found_wait_in_the_inbox_where_they_can_not_be_entered(bench: Bench) -> None:
+    clips = found(bench, 1, 2)
+    bench.inbox.take(9)
+    bench.inbox.put_found(clips)
+    bench.lost = ResourceError("the root is another")
+    bench.worker.step(bench.now)
+    assert len(bench.inbox) == 2
+    bench.lost = None
+    bench.now += 3600
+    bench.turns()  # the machine is looked at, and bears it
+    bench.turns()
+
+    assert bench.processor.worked_on == [clip.path for clip in clips]
 
 
 def test_directory_that_can_not_be_read_is_put_off_as_one(bench: Bench) -> None:

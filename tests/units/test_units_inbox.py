@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from archiverd.policy.model import FoundFile
 from archiverd.service.inbox import Inbox, Seen
+from tests.recordings import MARK, PATH, name_of
 
 
 def awake(inbox: Inbox) -> bool:
@@ -33,6 +35,29 @@ def test_a_path_stands_once_in_its_first_place_with_all_that_was_seen() -> None:
     inbox.put("a.mp4")
     inbox.put("b", directory=True)
     assert inbox.take(9) == [Seen(PurePosixPath("a.mp4"), closed=True), Seen(PurePosixPath("b"), False, True)]
+
+
+def test_clips_that_were_found_come_out_as_they_were_unless_something_was_seen_at_their_path() -> None:
+    found = [FoundFile.at(PurePosixPath(f"2026/{name}.mp4"), MARK, name_of(PATH)) for name in "abcd"]
+    inbox = Inbox()
+    inbox.put("2026/a.mp4", closed=True)
+    inbox.put_found(found)
+    inbox.put("2026/b.mp4", closed=True)
+    assert len(inbox) == 4
+    assert inbox.take_found(1) == [found[2]]
+    assert inbox.take_found(9) == [found[3]]
+    assert inbox.take(9) == [Seen(clip.path, closed=True) for clip in found[:2]]
+    assert len(inbox) == 0
+
+
+def test_what_was_found_wakes_once() -> None:
+    with Inbox() as inbox:
+        inbox.put_found(())
+        assert not awake(inbox)
+        inbox.put_found([FoundFile.at(PATH, MARK, name_of(PATH))])
+        assert awake(inbox)
+        inbox.take_found(1)
+        assert not awake(inbox)
 
 
 def test_a_name_that_is_not_utf_8_comes_out_as_it_came_in() -> None:

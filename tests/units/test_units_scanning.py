@@ -58,10 +58,16 @@ def test_the_tree_is_looked_through_when_it_is_due(
 
 
 @pytest.mark.parametrize(
+    "known",
+    [pytest.param((), id="nothing"), pytest.param((row(State.DONE, mark=Fingerprint(9, 9, 9)),), id="another content")],
+)
+def test_a_clip_of_which_nothing_is_known_is_to_be_entered(known: tuple[KnownFile, ...]) -> None:
+    assert differences(HERE, Known(known), CANONICAL, NOW) == Differences(unknown=(CLIP,))
+
+
+@pytest.mark.parametrize(
     ("known", "calls"),
     [
-        pytest.param((), True, id="nothing known"),
-        pytest.param((row(State.DONE, mark=Fingerprint(9, 9, 9)),), True, id="another content"),
         pytest.param((row(State.GONE),), True, id="there again"),
         pytest.param((row(State.REMOVED),), True, id="there again after its archive was removed"),
         pytest.param((row(State.DONE),), True, id="let go of, and stands"),
@@ -74,7 +80,7 @@ def test_the_tree_is_looked_through_when_it_is_due(
         ),
     ],
 )
-def test_a_clip_is_looked_at_where_the_catalog_knows_it_not_or_otherwise(
+def test_a_clip_is_looked_at_where_its_row_says_that_something_is_to_be_done(
     known: tuple[KnownFile, ...], calls: bool
 ) -> None:
     assert differences(HERE, Known(known), CANONICAL, NOW) == Differences(clips=(PATH,) if calls else ())
@@ -100,6 +106,14 @@ def test_nothing_is_missed_where_not_all_could_be_seen_or_names_are_read_otherwi
     assert differences(EMPTY, Known((row(State.WAITING, "of other cameras.mp4"),)), CANONICAL, NOW) == Differences()
 
 
+@pytest.mark.parametrize("state", State)
+def test_a_snapshot_of_a_clip_whose_turn_is_to_come_waits_for_that(state: State) -> None:
+    both = replace(HERE, snapshots=(snapshot_of(),))
+    over = state in (State.ARCHIVED, State.DONE, State.REMOVED, State.GONE)
+    assert bool(differences(both, Known((row(state),)), CANONICAL, NOW).snapshots) is over
+    assert not differences(both, Known(), CANONICAL, NOW).snapshots
+
+
 def test_a_snapshot_is_told_where_it_goes_with_no_recording() -> None:
     snapshot = snapshot_of()
     with_snapshot = replace(EMPTY, snapshots=(snapshot,))
@@ -113,6 +127,7 @@ def test_a_snapshot_is_told_where_it_goes_with_no_recording() -> None:
     [
         pytest.param(HERE, Differences(), True, id="quiet"),
         pytest.param(HERE, Differences(clips=(PATH,)), False, id="something to do"),
+        pytest.param(HERE, Differences(unknown=(CLIP,)), False, id="something unknown"),
         pytest.param(HERE, Differences(missing=(PATH,)), False, id="something missing"),
         pytest.param(replace(HERE, complete=False), Differences(), False, id="not all seen"),
         pytest.param(replace(HERE, modified_ns=int((NOW - 1) * 1e9)), Differences(), False, id="modified just now"),
