@@ -78,11 +78,12 @@ class Assembly:
             roots.claim(catalog.id, {Tree.ARCHIVE: in_archive, Tree.TRASH: in_trash})
             yield catalog, self.files(catalog.id, self.modes()), roots
 
-    def finders(self) -> dict[Tree, FileDiscovery]:
-        """What looks through each tree."""
+    def finders(self, go_on: Callable[[], None] | None = None) -> dict[Tree, FileDiscovery]:
+        """What looks through each tree. `go_on` is called before each directory; by default it heeds the stop."""
         config = self.config
         return discoveries(
-            self.roots, config.state_dir, config.patterns, config.snapshot_window, self.clock, go_on=self.stop.check
+            self.roots, config.state_dir, config.patterns, config.snapshot_window, self.clock,
+            go_on=go_on or self.stop.check,
         )  # fmt: skip
 
     def files(self, catalog_id: str, modes: Modes = Modes()) -> FileManager:  # noqa: B008  (a frozen value)

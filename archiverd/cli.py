@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from archiverd.storage.file_manager import FileManager
 
 
+_ORPHANS_WITHIN_S = 0.1  # `status` is to answer at once, however large the source tree is
+
+
 def main() -> None:
     """Run the command line and exit with its code, whatever has become of where the output went."""
     from archiverd.service.logger import forget_lost_output
@@ -291,7 +294,7 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     with _catalog(config) as catalog:
         expected = outlook(config, catalog)
         running = find_daemon(config.state_dir)
-        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(), running, expected)
+        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(_ORPHANS_WITHIN_S), running, expected)
     if options["as_json"]:
         print_json(report)
     else:

@@ -138,6 +138,14 @@ class Discovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Orphans:
+    """The snapshots of a tree whose recording is not there."""
+
+    files: tuple[FoundFile, ...] = ()
+    unseen: str = ""  # why they were not looked for, in words; empty where they were
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """What one directory of a tree holds; `path` is `.` for the root."""
 

@@ -12,7 +12,7 @@ from archiverd.policy.falling import STANDINGS, Footing, Standings, standings_js
 from archiverd.policy.forecast import Forecast
 from archiverd.policy.holding_back import HeldPlan
 from archiverd.policy.live import NO_DAEMON, Daemon
-from archiverd.policy.model import Event, Fingerprint, FoundFile, Receipt, Recording, Snapshot, State, Trashed, Tree
+from archiverd.policy.model import Event, Fingerprint, Orphans, Receipt, Recording, Snapshot, State, Trashed, Tree
 from archiverd.policy.name_patterns import NamePatterns
 from archiverd.policy.naming import MARKER_NAME, FileKind, NotAClip, is_snapshot_name, keep_name, printable
 from archiverd.policy.words import size_words
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from archiverd.storage.catalog import Catalog
+
+_NAMED = 100  # recordings of a state, in what is told of all
 
 _NOT_READ = "not known: not read since the catalog was made anew"
 
@@ -100,17 +102,17 @@ def list_table(recordings: Iterable[Recording]) -> Table:
 
 
 def status_json(
-    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Sequence[FoundFile] | None = (), daemon: Daemon = NO_DAEMON,
+    catalog: Catalog, roots: Mapping[Tree, Path], orphans: Orphans = Orphans(), daemon: Daemon = NO_DAEMON,  # noqa: B008  (a frozen value)
     outlook: Forecast | None = None,
 ) -> JsonObject:  # fmt: skip
     """Problems, the daemon, queue, totals, and what needs somebody to look.
 
-    `orphans` are the snapshots that stand in the source tree without a recording; None where that can't be seen.
+    Of what waits and is quarantined the oldest are named, a hundred at most. `orphans` are those of the source tree.
     `outlook`: what is to be expected of room and reach; None before that is known.
     """
     archived, before, after = catalog.archived_totals()
-    troubled = catalog.recordings((State.QUARANTINED,))
-    waiting = catalog.recordings((State.WAITING,))
+    troubled = catalog.oldest(State.QUARANTINED, _NAMED)
+    waiting = catalog.oldest(State.WAITING, _NAMED)
     active = catalog.recordings((State.ACTIVE, State.PUBLISHING))
     problems, _untold = catalog.problems()
     return {
@@ -124,7 +126,7 @@ def status_json(
         "active": [_reason_json(row) for row in active],
         "waiting": [_reason_json(row) for row in waiting],
         "quarantined": [_reason_json(row) for row in troubled],
-        "orphans": None if orphans is None else _orphans_json(orphans),
+        "orphans": _orphans_json(orphans),
         "encoding": _encoding_json(catalog),
         "cleanup_held": _held_json(HeldPlan.from_text(catalog.recall(HELD))),
         "forecast": None if outlook is None else forecast_json(outlook),
@@ -178,9 +180,13 @@ def _encoding_lines(encoding: JsonObject) -> list[str]:
     return lines
 
 
-def _orphans_json(orphans: Sequence[FoundFile]) -> JsonObject:
-    oldest = min(orphans, key=lambda orphan: orphan.fingerprint.mtime_ns, default=None)
-    return {"snapshots": len(orphans), "oldest": None if oldest is None else printable(oldest.path)}
+def _orphans_json(orphans: Orphans) -> JsonObject:
+    oldest = min(orphans.files, key=lambda orphan: orphan.fingerprint.mtime_ns, default=None)
+    return {
+        "snapshots": None if orphans.unseen else len(orphans.files),
+        "oldest": None if oldest is None else printable(oldest.path),
+        "unseen": orphans.unseen,
+    }
 
 
 def _reason_json(row: Recording) -> JsonObject:
@@ -202,16 +208,21 @@ def status_lines(status: JsonObject, outlook: Forecast | None = None) -> list[st
     lines += _held_lines(status["cleanup_held"])
     lines += [NOT_KNOWN] if outlook is None else forecast_lines(outlook)
     lines += _encoding_lines(status["encoding"])
-    for title, key in (("Working on", "active"), ("Waiting", "waiting"), ("Quarantined", "quarantined")):
+    for title, key, states in (
+        ("Working on", "active", (State.ACTIVE, State.PUBLISHING)),
+        ("Waiting", "waiting", (State.WAITING,)),
+        ("Quarantined", "quarantined", (State.QUARANTINED,)),
+    ):
         rows: Sequence[JsonObject] = status[key]
         if rows:
             lines.append(f"{title}:")
             lines += [f"  {row['path']}: {row['reason']}" for row in rows[:LISTED]]
-        if len(rows) > LISTED:
-            lines.append(f"  and {len(rows) - LISTED} more (archiverd list --state {key})")
+        total = sum(status["states"].get(state, {"recordings": 0})["recordings"] for state in states)
+        if total > LISTED:
+            lines.append(f"  and {total - LISTED} more (archiverd list --state {key})")
     orphans = status["orphans"]
-    if orphans is None:
-        lines.append("The source tree can't be looked at now.")
+    if orphans["unseen"]:
+        lines.append(f"Snapshots without a recording: {orphans['unseen']}.")
     elif orphans["snapshots"]:
         lines.append(f"Snapshots without a recording in the source tree: {orphans['snapshots']}")
         lines.append(f"  the oldest is {orphans['oldest']} (archiverd why PATH tells what it waits for)")

@@ -470,6 +470,10 @@ class Catalog(CatalogRetention):
         marks = ", ".join("?" for _ in wanted)
         return self._select(f"state IN ({marks}) ORDER BY taken_at, id", wanted)
 
+    def oldest(self, state: State, most: int) -> list[Recording]:
+        """The first of the recordings in a state, at most so many, oldest first, with their snapshots."""
+        return self._select("state = ? ORDER BY taken_at, id LIMIT ?", (state, most))
+
     def at_path(self, path: PurePosixPath) -> list[Recording]:
         """Every recording that had this path in the source, archive or trash tree, in the order they came.
 

@@ -437,7 +437,7 @@ def test_snapshot_without_a_recording_is_told_and_left_alone(rig: Rig, capsys: p
         f"  the oldest is {path} (archiverd why PATH tells what it waits for)",
     ]
     assert ask(rig, "status", rig.camera, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["orphans"] == {"snapshots": 2, "oldest": str(path)}
+    assert json.loads(capsys.readouterr().out)["orphans"] == {"snapshots": 2, "oldest": str(path), "unseen": ""}
 
 
 def test_why_tells_what_a_snapshot_waits_for(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -463,4 +463,6 @@ def test_status_is_told_though_the_source_tree_is_gone(rig: Rig, capsys: pytest.
     rig.run_inside(state_dir=state)
     rig.camera.rename(rig.base / "away")
     assert ask(rig, "status", rig.camera, "--state-dir", state) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "The source tree can't be looked at now."
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "Snapshots without a recording: the source tree can't be looked at now."
+    )

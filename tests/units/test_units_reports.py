@@ -29,6 +29,7 @@ from archiverd.policy.model import (
     Event,
     Fingerprint,
     FoundRecording,
+    Orphans,
     Place,
     Recording,
     Snapshot,
@@ -685,15 +686,25 @@ def test_status_tells_what_is_worked_on_from_what_waits(catalog: Catalog) -> Non
 def test_status_names_ten_and_counts_the_rest() -> None:
     rows = [{"path": f"{n}.mp4", "reason": "new"} for n in range(12)]
     lines = reports.status_lines(
-        {"problems": [], "daemon": {"running": False, "died": False}, "roots": {}, "roots_not_there": [], "states": {},
-         "active": [], "waiting": rows, "quarantined": rows[:10], "orphans": None, "cleanup_held": None,
+        {"problems": [], "daemon": {"running": False, "died": False}, "roots": {}, "roots_not_there": [],
+         "states": {"waiting": {"recordings": 500_012, "bytes": 1}, "quarantined": {"recordings": 10, "bytes": 1}},
+         "active": [], "waiting": rows, "quarantined": rows[:10], "cleanup_held": None,
+         "orphans": {"snapshots": None, "oldest": None, "unseen": "they are too many"},
          "encoding": {"archives": {}, "fell": {"recordings": 0, "latest": []}, "rungs": []},
          "archived": {"recordings": 3, "source_bytes": 4096, "archive_bytes": 1024}}
     )  # fmt: skip
-    assert lines[1] == "Archived: 3, 4.1 kB as 1.02 kB (25 %)"
-    assert lines[3:5] == ["Waiting:", "  0.mp4: new"]
-    assert lines[13:16] == ["  9.mp4: new", "  and 2 more (archiverd list --state waiting)", "Quarantined:"]
-    assert lines[-2:] == ["  9.mp4: new", "The source tree can't be looked at now."]
+    assert lines[3] == "Archived: 3, 4.1 kB as 1.02 kB (25 %)"
+    assert lines[5:7] == ["Waiting:", "  0.mp4: new"]
+    assert lines[15:18] == ["  9.mp4: new", "  and 500002 more (archiverd list --state waiting)", "Quarantined:"]
+    assert lines[-2:] == ["  9.mp4: new", "Snapshots without a recording: they are too many."]
+
+
+def test_status_names_a_hundred_of_those_that_wait(catalog: Catalog) -> None:
+    names = [PATH.with_name(f"front_202607{n // 24 + 1:02}{n % 24:02}0000.mp4") for n in range(120)]
+    catalog.offer_all([(found(name), "new", NOW) for name in names], NOW)
+    status = reports.status_json(catalog, ROOTS)
+    assert [row["path"] for row in status["waiting"]] == [str(name) for name in names[:100]]
+    assert status["states"]["waiting"]["recordings"] == 120
 
 
 FULL = Problem(ProblemKind.DISK, "/camera", f"{HOSTILE} is full", "Make room")
@@ -736,7 +747,7 @@ def test_status_tells_of_a_daemon_that_died_and_that_problems_are_of_its_time(ca
 
 def test_status_tells_of_snapshots_without_a_recording(catalog: Catalog) -> None:
     older = snapshot_of(HOSTILE_PATH)._replace(fingerprint=Fingerprint(1, 2, OLD_NS - 1))
-    lines = reports.status_lines(reports.status_json(catalog, ROOTS, (snapshot_of(), older)))
+    lines = reports.status_lines(reports.status_json(catalog, ROOTS, Orphans((snapshot_of(), older))))
     assert lines[-2:] == [
         "Snapshots without a recording in the source tree: 2",
         f"  the oldest is {SHOWN_PATH[:-3]}jpg (archiverd why PATH tells what it waits for)",
