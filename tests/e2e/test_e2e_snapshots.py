@@ -15,10 +15,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.cli import run_command_line
+from archiverd.config import Config
 from archiverd.errors import ResourceError
+from archiverd.pipeline import Pipeline
 from archiverd.policy import naming
 from archiverd.policy.model import Place, State, Tree
 from archiverd.policy.outcome import Result
+from archiverd.policy.stop import NeverStop
 from archiverd.storage.discovery import FileDiscovery
 from tests.e2e.invariants import (
     assert_all_archived,
@@ -438,6 +441,13 @@ def test_snapshot_without_a_recording_is_told_and_left_alone(rig: Rig, capsys: p
     ]
     assert ask(rig, "status", rig.camera, "--json") == 0
     assert json.loads(capsys.readouterr().out)["orphans"] == {"snapshots": 2, "oldest": str(path), "unseen": ""}
+
+
+def test_snapshots_of_a_tree_that_takes_too_long_are_not_counted_for_the_status(rig: Rig) -> None:
+    put_snapshot(rig, rig.path(50).with_suffix(".jpg"), age_s=600)
+    pipeline = Pipeline(Config(directory=rig.camera), NeverStop())
+    assert len(pipeline.orphans(60.0).files) == 1
+    assert "too large" in pipeline.orphans(0.0).unseen
 
 
 def test_why_tells_what_a_snapshot_waits_for(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
