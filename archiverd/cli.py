@@ -283,6 +283,8 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     Example:
       archiverd status /camera
     """  # noqa: D301  (click wants the character \b, not the letters)
+    import time
+
     from archiverd import reports
     from archiverd.live import find_daemon
     from archiverd.one_cleanup import outlook
@@ -294,11 +296,13 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
     with _catalog(config) as catalog:
         expected = outlook(config, catalog)
         running = find_daemon(config.state_dir)
-        report = reports.status_json(catalog, pipeline.roots, pipeline.orphans(_ORPHANS_WITHIN_S), running, expected)
+        backlog = catalog.backlog(time.time())
+        orphans = pipeline.orphans(_ORPHANS_WITHIN_S)
+        report = reports.status_json(catalog, pipeline.roots, orphans, running, expected, backlog)
     if options["as_json"]:
         print_json(report)
     else:
-        print_lines(reports.status_lines(report, expected))
+        print_lines(reports.status_lines(report, expected, backlog))
     return 0
 
 

@@ -1,10 +1,14 @@
-"""What the catalog and the disks tell of problems: quarantined recordings, quiet cameras, no room, fallen hardware."""
+"""What the catalog and the disks tell of problems: quarantined recordings, quiet cameras, no room, fallen hardware, and
+that more comes than can be archived.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from archiverd.policy.backlog import behind
 from archiverd.policy.falling import STANDINGS, Footing, Standing, Standings
 from archiverd.policy.model import State
 from archiverd.policy.naming import printable
@@ -20,6 +24,7 @@ from archiverd.storage.roots import rooms_of
 
 _WHO_KILLS = "The journal of the system tells what ends it: too little memory, the watchdog, power that fails"
 _TURN_S = 2.0  # a look costs a tenth of a millisecond
+_COUNT_S = 60.0  # between two counts of what waits
 _BREAK_S = 900.0  # between two steps: the machine slept, the clock jumped, or nobody listened
 _CHUNK = 1000  # uploads read in a step
 _READ_BACK = 100_000  # uploads read at the start
@@ -29,7 +34,7 @@ _DAY_S = 86_400.0
 
 
 class Concerns:
-    """Reports four kinds of problems. Belongs to the thread of its catalog.
+    """Reports five kinds of problems. Belongs to the thread of its catalog.
 
     `places`: by the word for it, the directories whose room counts. `heard_until` tells until when every upload has
     been entered in the catalog.
@@ -47,6 +52,7 @@ class Concerns:
         self._heard_until = heard_until
         self._heard_since = 0.0
         self._stepped_at = 0.0
+        self._counted_at = -math.inf
         self._cramped: set[str] = set()
 
     def step(self, now: float) -> float:
@@ -62,6 +68,10 @@ class Concerns:
         self._problems.found(ProblemKind.DISK, short)
         self._problems.found(ProblemKind.QUARANTINED, [*self._quarantined(), *self._put_off()])
         self._problems.found(ProblemKind.HARDWARE, self._fallen())
+        if not 0 <= now - self._counted_at < _COUNT_S:
+            self._counted_at = now
+            paused = bool(self._open(ProblemKind.PAUSED))  # that is told already, and why
+            self._problems.found(ProblemKind.BEHIND, [] if paused else behind(self._catalog.backlog(now)))
         known = self._open(ProblemKind.QUIET)
         quiet = self._cameras.quiet(min(now, self._heard_until()), self._heard_since, known)
         self._problems.found(ProblemKind.QUIET, latest(quiet, _MOST_QUIET))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import accidents, cleanup, confinement, idle, latency, overhead, quality, quality_guide, scale, soak
+from bench import accidents, cleanup, confinement, fleet, idle, latency, overhead, quality, quality_guide, scale, soak
 from bench.accident_scenes import ACCIDENTS
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
@@ -17,7 +17,7 @@ def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
     kinds = parser.add_subparsers(
-        dest="what", metavar="overhead|quality|latency|idle|cleanup|scale|confinement|soak|accidents"
+        dest="what", metavar="overhead|quality|latency|idle|cleanup|scale|fleet|confinement|soak|accidents"
     )
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
@@ -25,6 +25,7 @@ def main() -> int:
     _add_idle(kinds.add_parser("idle", help="processor and memory of the daemon where nothing is to be done"))
     _add_cleanup(kinds.add_parser("cleanup", help="plan and removal by the rules, over a million archives"))
     _add_scale(kinds.add_parser("scale", help="how it bears up from ten thousand files to a million"))
+    _add_fleet(kinds.add_parser("fleet", help="64 cameras for a day in simulated time: what waits, and what is told"))
     _add_confinement(kinds.add_parser("confinement", help="one clip with ffmpeg confined, and not"))
     _add_soak(kinds.add_parser("soak", help="whether what the daemon holds is flat under steady uploads"))
     _add_accidents(kinds.add_parser("accidents", help="what becomes of footage in seven accidents, beside Unmanic"))
@@ -87,6 +88,12 @@ def _add_scale(parser: argparse.ArgumentParser) -> None:
         help=f"of a tree; may be given again ({', '.join(map(str, scale.SIZES))})",
     )
     parser.add_argument("--rounds", type=_positive, default=5, help="of both (%(default)s)")
+    _add_places(parser)
+
+
+def _add_fleet(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_fleet)
+    parser.add_argument("--hours", type=_positive, default=fleet.HOURS, help="of simulated time (%(default)s)")
     _add_places(parser)
 
 
@@ -188,6 +195,14 @@ def _scale(given: argparse.Namespace) -> int:
     result = scale.run(given.files or scale.SIZES, given.rounds, given.work)
     kept = scale.keep(result, given.results)
     print(scale.table(result))
+    print(f"kept as {kept}")
+    return 0
+
+
+def _fleet(given: argparse.Namespace) -> int:
+    result = fleet.run(given.hours, given.work)
+    kept = fleet.keep(result, given.results)
+    print(fleet.table(result))
     print(f"kept as {kept}")
     return 0
 

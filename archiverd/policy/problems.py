@@ -21,6 +21,7 @@ class ProblemKind(StrEnum):
     HARDWARE = "hardware"  # a rung that worked does not; the subject is the rung
     QUARANTINED = "quarantined"  # recordings were set aside
     ROOT = "root"  # a root is missing, or another one; the subject is its path
+    BEHIND = "behind"  # recordings come faster than they are archived
     QUIET = "quiet"  # a camera, the subject, sends nothing
     WATCHING = "watching"  # new files are found late, or not all
     REFUSED = "refused"  # recordings that archiverd's user has no right to
@@ -64,6 +65,7 @@ _TIMES = {
     ProblemKind.HARDWARE: Times(0.0, 300.0),  # a rung on trial soon shows what it is worth
     ProblemKind.QUARANTINED: Times(0.0, 120.0),  # what is tried again may come back at once
     ProblemKind.ROOT: Times(10.0, 60.0),  # a mount that is moved
+    ProblemKind.BEHIND: Times(600.0, 43200.0),  # by night nothing comes, and next day it would be told again
     ProblemKind.QUIET: Times(0.0, 0.0),
     ProblemKind.WATCHING: Times(30.0, 120.0),  # a new observer mends most of it
     ProblemKind.REFUSED: Times(30.0, 120.0),  # a right that is given makes many of them right, one after the other
@@ -71,7 +73,7 @@ _TIMES = {
     ProblemKind.CLEANUP: Times(0.0, 0.0),  # told once a pass is over
 }
 
-_SERIOUS = frozenset({ProblemKind.PAUSED, ProblemKind.DISK, ProblemKind.ROOT})
+_SERIOUS = frozenset({ProblemKind.PAUSED, ProblemKind.DISK, ProblemKind.ROOT, ProblemKind.BEHIND})
 
 
 def times_of(kind: ProblemKind) -> Times:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from archiverd.policy.backlog import Backlog, backlog_words
 from archiverd.policy.falling import STANDINGS, Footing, Standings, standings_json
 from archiverd.policy.forecast import Forecast
 from archiverd.policy.holding_back import HeldPlan
@@ -103,12 +105,12 @@ def list_table(recordings: Iterable[Recording]) -> Table:
 
 def status_json(
     catalog: Catalog, roots: Mapping[Tree, Path], orphans: Orphans = Orphans(), daemon: Daemon = NO_DAEMON,  # noqa: B008  (a frozen value)
-    outlook: Forecast | None = None,
+    outlook: Forecast | None = None, backlog: Backlog | None = None,
 ) -> JsonObject:  # fmt: skip
     """Problems, the daemon, queue, totals, and what needs somebody to look.
 
     Of what waits and is quarantined the oldest are named, a hundred at most. `orphans` are those of the source tree.
-    `outlook`: what is to be expected of room and reach; None before that is known.
+    `outlook`: what is to be expected of room and reach; None before that is known. `backlog`: what waits for its turn.
     """
     archived, before, after = catalog.archived_totals()
     troubled = catalog.oldest(State.QUARANTINED, _NAMED)
@@ -123,6 +125,7 @@ def status_json(
         "roots_not_there": [tree for tree, path in roots.items() if not _is_there(path)],
         "states": {state: {"recordings": n, "bytes": size} for state, (n, size) in catalog.counts().items()},
         "archived": {"recordings": archived, "source_bytes": before, "archive_bytes": after},
+        "backlog": None if backlog is None else {**asdict(backlog), "over_in_s": backlog.over_in_s},
         "active": [_reason_json(row) for row in active],
         "waiting": [_reason_json(row) for row in waiting],
         "quarantined": [_reason_json(row) for row in troubled],
@@ -193,8 +196,8 @@ def _reason_json(row: Recording) -> JsonObject:
     return {"path": printable(row.path), "reason": row.reason}
 
 
-def status_lines(status: JsonObject, outlook: Forecast | None = None) -> list[str]:
-    """The status, as text; with what is to be expected of room and reach."""
+def status_lines(status: JsonObject, outlook: Forecast | None = None, backlog: Backlog | None = None) -> list[str]:
+    """The status, as text; with what is to be expected of room and reach, and of what waits."""
     archived = status["archived"]
     lines = problem_lines(status["problems"], running=status["daemon"]["running"])
     lines += daemon_lines(status["daemon"])
@@ -205,6 +208,7 @@ def status_lines(status: JsonObject, outlook: Forecast | None = None) -> list[st
         f"Archived: {archived['recordings']}, {size_text(archived['source_bytes'])} as "
         f"{size_text(archived['archive_bytes'])} ({share_text(archived['archive_bytes'], archived['source_bytes'])})"
     )
+    lines += [backlog_words(backlog)] if backlog is not None and backlog.waiting else []
     lines += _held_lines(status["cleanup_held"])
     lines += [NOT_KNOWN] if outlook is None else forecast_lines(outlook)
     lines += _encoding_lines(status["encoding"])

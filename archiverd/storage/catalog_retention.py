@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from archiverd.policy.model import Fingerprint, Held, Place, Recording, State, Trashed, Tree
-from archiverd.storage.catalog_connection import CatalogConnection
+from archiverd.storage.catalog_rates import CatalogRates
 from archiverd.storage.catalog_rows import read_held, read_path, read_trashed, reason_text, trashed_values
 
 _PAGE = 1000  # rows
@@ -31,7 +31,7 @@ _LAST_SAID = "(SELECT reason FROM history WHERE history.recording = recording.id
 _TRASH_COLUMNS = "path, ino, size, mtime_ns, camera, origin_tree, origin, reason, trashed_at, recording"
 
 
-class CatalogRetention(CatalogConnection):
+class CatalogRetention(CatalogRates):
     """What is asked and noted when something is removed by the rules, or taken back."""
 
     # -- the trash ----------------------------------------------------------------------------------------

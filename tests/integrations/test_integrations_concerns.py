@@ -115,6 +115,63 @@ def test_deaths_for_which_nobody_is_quarantined_are_told_until_it_is_archived(ca
     assert watch.open(ProblemKind.QUARANTINED) == []
 
 
+# -- more than can be archived ------------------------------------------------------------------------------
+
+
+def come_and_go(watch: Watch, hours: int, *, each_hour: int, archived: int) -> None:
+    """Uploads of so many hours, of which so many an hour are archived, oldest first."""
+    for _ in range(hours):
+        clips = [upload("front", watch.now + number)[0] for number in range(each_hour)]
+        watch.catalog.offer_all([(clip, "closed", watch.now) for clip in clips], watch.now)
+        watch.pass_by(HOUR / 2)
+        for _ in range(archived):
+            row = watch.catalog.due(watch.now)
+            if row is not None:
+                claimed = watch.catalog.claim(row, "job", watch.now)
+                row = watch.catalog.publishing(claimed, row.path, "a" * 64, 400, receipt(), watch.now)
+                watch.catalog.done(watch.catalog.archived(row, receipt(), "transcoded", watch.now), None, "", watch.now)
+        watch.pass_by(HOUR / 2)
+
+
+def test_a_queue_that_grows_is_told_in_time_and_until_it_does_not(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    come_and_go(watch, 2, each_hour=10, archived=10)
+    assert watch.open(ProblemKind.BEHIND) == []
+    come_and_go(watch, 4, each_hour=10, archived=5)
+    (problem,) = watch.open(ProblemKind.BEHIND)
+    assert "recordings come faster than they are archived" in problem.message
+    come_and_go(watch, 16, each_hour=5, archived=10)
+    assert watch.open(ProblemKind.BEHIND) == []
+    assert catalog.backlog(watch.now).waiting == 0
+
+
+def test_what_came_in_an_outage_is_no_problem_while_it_is_made_up_for(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    come_and_go(watch, 1, each_hour=100, archived=20)
+    come_and_go(watch, 4, each_hour=5, archived=20)
+    assert catalog.backlog(watch.now).longest_s > 3600
+    assert watch.open(ProblemKind.BEHIND) == []
+
+
+def test_a_tree_that_is_new_is_no_queue_that_grows(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    mark = Fingerprint(1, 1000, int((NOW - 9 * DAY) * 1e9))
+    clips = [found(PATH.with_name(f"REO_front_202501{n + 10}081500.mp4"), mark).clip for n in range(20)]
+    catalog.enter_found([(clip, NOW) for clip in clips], "new", NOW)
+    watch.pass_by(6 * HOUR)
+    assert catalog.backlog(watch.now).waiting == 20
+    assert catalog.backlog(watch.now).day.came == 0
+    assert watch.open(ProblemKind.BEHIND) == []
+
+
+def test_a_pause_is_told_as_such_alone(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    watch.problems.found(ProblemKind.PAUSED, [Problem(ProblemKind.PAUSED, "", "the disk is full")])
+    come_and_go(watch, 4, each_hour=10, archived=0)
+    assert watch.open(ProblemKind.PAUSED)
+    assert watch.open(ProblemKind.BEHIND) == []
+
+
 # -- quarantined ------------------------------------------------------------------------------------------
 
 
