@@ -21,6 +21,7 @@ from archiverd.storage.file_manager import FileManager
 log = logging.getLogger(__name__)
 
 BATCH = 2000  # paths that are looked at, and entered, in one go
+_FOUND = 10_000  # clips that are entered as they were found
 _UNSEEN_S = 60.0  # between two looks into a directory that can't be read; at first, and at the longest
 _LONGEST_UNSEEN_S = 3600.0
 _ARCHIVED = (State.ARCHIVED, State.DONE)
@@ -57,7 +58,7 @@ class Intake:
         Raises: ResourceError where the catalog can't be written; what was taken is then in the inbox again.
         """
         now = self._clock()
-        seen, found = self._inbox.take(BATCH), self._inbox.take_found(BATCH)
+        seen, found = self._inbox.take(BATCH), self._inbox.take_found(_FOUND)
         if not (seen or found):
             return False
         try:

@@ -7,7 +7,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import accidents, cleanup, confinement, fleet, idle, latency, overhead, quality, quality_guide, scale, soak
+from bench import (
+    accidents,
+    cleanup,
+    confinement,
+    fleet,
+    idle,
+    latency,
+    overhead,
+    performance,
+    quality,
+    quality_guide,
+    scale,
+    soak,
+)
 from bench.accident_scenes import ACCIDENTS
 from bench.command import RESULTS, BenchError
 from tools.footage import FootageError
@@ -17,7 +30,7 @@ def main() -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure archiverd on this machine.")
     kinds = parser.add_subparsers(
-        dest="what", metavar="overhead|quality|latency|idle|cleanup|scale|fleet|confinement|soak|accidents"
+        dest="what", metavar="overhead|quality|latency|idle|cleanup|scale|fleet|confinement|soak|accidents|performance"
     )
     _add_overhead(kinds.add_parser("overhead", help="what a run costs over the bare ffmpeg command (the default)"))
     _add_quality(kinds.add_parser("quality", help="size, likeness and processor time over codec, preset and quality"))
@@ -29,6 +42,7 @@ def main() -> int:
     _add_confinement(kinds.add_parser("confinement", help="one clip with ffmpeg confined, and not"))
     _add_soak(kinds.add_parser("soak", help="whether what the daemon holds is flat under steady uploads"))
     _add_accidents(kinds.add_parser("accidents", help="what becomes of footage in seven accidents, beside Unmanic"))
+    _add_performance(kinds.add_parser("performance", help="write the page on speed and scale from what was kept last"))
     words = sys.argv[1:]
     named = bool(words) and words[0] in {*kinds.choices, "-h", "--help"}
     given = parser.parse_args(words if named else ["overhead", *words])
@@ -43,7 +57,8 @@ def main() -> int:
 def _add_overhead(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(measure=_overhead)
     parser.add_argument("--rounds", type=_positive, default=3, help="of both commands (%(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=60, help="length of the clip (%(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=60, help="length of a clip (%(default)s)")
+    parser.add_argument("--clips", type=_positive, default=1, help="in the tree (%(default)s)")
     parser.add_argument("--work", type=Path, help="where to work, on the disk to be measured (the temporary directory)")
     parser.add_argument("--whole", default=overhead.WHOLE, help="the whole run's command; {tree} is its directory")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (%(default)s)")
@@ -133,6 +148,12 @@ def _add_accidents(parser: argparse.ArgumentParser) -> None:
     _add_places(parser)
 
 
+def _add_performance(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(measure=_performance)
+    parser.add_argument("--guide", type=Path, default=performance.GUIDE, help="the page (%(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures are (%(default)s)")
+
+
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, help="where to work (the temporary directory)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures go (%(default)s)")
@@ -146,7 +167,7 @@ def _positive(text: str) -> int:
 
 
 def _overhead(given: argparse.Namespace) -> int:
-    result = overhead.run(given.rounds, given.seconds, whole=given.whole, work=given.work)
+    result = overhead.run(given.rounds, given.seconds, clips=given.clips, whole=given.whole, work=given.work)
     kept = overhead.keep(result, given.results)
     print(overhead.table(result))
     print(f"kept as {kept}")
@@ -241,6 +262,12 @@ def _accidents(given: argparse.Namespace) -> int:
     if guide:
         accidents.write(result, guide)
         print(f"written into {guide}", file=sys.stderr)
+    return 0
+
+
+def _performance(given: argparse.Namespace) -> int:
+    for path in performance.write(performance.newest(given.results), given.guide):
+        print(f"written: {path}")
     return 0
 
 
