@@ -14,6 +14,7 @@ from archiverd.media.prober import Prober
 from archiverd.media.process import Limits
 from archiverd.media.transcoder import Transcoder
 from archiverd.media.verifier import Verifier
+from archiverd.outlook import roots_of
 from archiverd.policy.admission import Patience
 from archiverd.policy.encoding import EncodeSettings
 from archiverd.policy.model import Recording, Tree
@@ -52,7 +53,7 @@ class Assembly:
         self.clock = clock
         self._make_files = make_files
         self._make_prober = make_prober
-        self.roots = {Tree.SOURCE: config.directory, Tree.ARCHIVE: config.output, Tree.TRASH: config.trash_root}
+        self.roots = roots_of(config)
         self.catalog_path = config.state_dir / FILE_NAME
 
     # -- trees and catalog --------------------------------------------------------------------------------
@@ -78,12 +79,11 @@ class Assembly:
             roots.claim(catalog.id, {Tree.ARCHIVE: in_archive, Tree.TRASH: in_trash})
             yield catalog, self.files(catalog.id, self.modes()), roots
 
-    def finders(self, go_on: Callable[[], None] | None = None) -> dict[Tree, FileDiscovery]:
-        """What looks through each tree. `go_on` is called before each directory; by default it heeds the stop."""
+    def finders(self) -> dict[Tree, FileDiscovery]:
+        """What looks through each tree."""
         config = self.config
         return discoveries(
-            self.roots, config.state_dir, config.patterns, config.snapshot_window, self.clock,
-            go_on=go_on or self.stop.check,
+            self.roots, config.state_dir, config.patterns, config.snapshot_window, self.clock, go_on=self.stop.check
         )  # fmt: skip
 
     def files(self, catalog_id: str, modes: Modes = Modes()) -> FileManager:  # noqa: B008  (a frozen value)

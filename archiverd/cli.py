@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from archiverd.storage.file_manager import FileManager
 
 
-_ORPHANS_WITHIN_S = 0.1  # `status` is to answer at once, however large the source tree is
+_ORPHANS_WITHIN_S = 0.05  # `status` is to answer at once, however large the source tree is
 
 
 def main() -> None:
@@ -287,18 +287,15 @@ def status(**options: Any) -> int:  # Any: option values by name, checked by Con
 
     from archiverd import reports
     from archiverd.live import find_daemon
-    from archiverd.one_cleanup import outlook
-    from archiverd.pipeline import Pipeline
-    from archiverd.policy.stop import NeverStop
+    from archiverd.outlook import orphans, outlook, roots_of
 
     config = load_config(options).config
-    pipeline = Pipeline(config, NeverStop())
     with _catalog(config) as catalog:
         expected = outlook(config, catalog)
         running = find_daemon(config.state_dir)
         backlog = catalog.backlog(time.time())
-        orphans = pipeline.orphans(_ORPHANS_WITHIN_S)
-        report = reports.status_json(catalog, pipeline.roots, orphans, running, expected, backlog)
+        alone = orphans(config, _ORPHANS_WITHIN_S)
+        report = reports.status_json(catalog, roots_of(config), alone, running, expected, backlog)
     if options["as_json"]:
         print_json(report)
     else:

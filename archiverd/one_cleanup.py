@@ -1,4 +1,4 @@
-"""OneCleanup: a cleanup on somebody's word; and what is to be expected of room and reach."""
+"""OneCleanup: a cleanup on somebody's word."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from archiverd.assembly import Assembly
 from archiverd.cleanup_pass import Caution, Cleaned, Goes, clean_up, confirm
 from archiverd.config import Config
 from archiverd.errors import StartupError
-from archiverd.policy.forecast import RATE_DAYS, Forecast, forecast
 from archiverd.policy.holding_back import Accepted, HeldPlan, clock_fault, why_held
-from archiverd.policy.inventory import Inventory
 from archiverd.policy.model import Tree
-from archiverd.policy.retention import CleanupPlan, Policy
-from archiverd.policy.stop import NeverStop, StopToken
+from archiverd.policy.retention import CleanupPlan
+from archiverd.policy.stop import StopToken
 from archiverd.storage.catalog import Catalog
-from archiverd.storage.catalog_connection import ACCEPTED, INVENTORY, TREES_READ
+from archiverd.storage.catalog_connection import ACCEPTED, TREES_READ
 from archiverd.storage.file_manager import FileManager
-from archiverd.storage.roots import Roots, rooms_of, see_marked_by
+from archiverd.storage.roots import Roots, see_marked_by
 
 _FORGOTTEN = 1000  # rows in one commit
 
@@ -87,17 +85,3 @@ def clean_up_once(parts: Assembly, catalog: Catalog, files: FileManager, roots: 
     while cleaned.stopped is None and catalog.forget(parts.clock() - caution.history_s, _FORGOTTEN):
         parts.stop.check()
     return cleaned
-
-
-def outlook(config: Config, catalog: Catalog, clock: Callable[[], float] = time.time) -> Forecast | None:
-    """How far back footage reaches, and when room runs out; None before anything of that was looked at."""
-    inventory, began = Inventory.from_text(catalog.recall(INVENTORY)), catalog.began_at()
-    if inventory is None or began is None:
-        return None
-    parts, now = Assembly(config, NeverStop(), clock=clock), clock()
-    terms = parts.terms()
-    policy = Policy(terms.rules, terms.delete, terms.archives_for_room)
-    rates, rooms = catalog.lately(RATE_DAYS, now), rooms_of({str(tree): root for tree, root in parts.roots.items()})
-    return forecast(
-        inventory, policy, rates, rooms, now, min_free=config.min_free, known_since=began, gone=catalog.latest_gone()
-    )  # fmt: skip

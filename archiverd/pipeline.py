@@ -23,7 +23,7 @@ from archiverd.policy import naming
 from archiverd.policy.checking import CheckReport, Finding, Level, Mend, Mended, Severity
 from archiverd.policy.falling import Standing
 from archiverd.policy.holding_back import HeldPlan
-from archiverd.policy.model import Orphans, Recording, State, Tree
+from archiverd.policy.model import Recording, State, Tree
 from archiverd.policy.outcome import Outcome, Result
 from archiverd.policy.planning import Action, Planned, RunPlan, plan_run
 from archiverd.policy.retention import CleanupPlan
@@ -63,10 +63,6 @@ class Summary:
             return self.stopped.exit_code
         trouble = any(outcome.result.is_trouble for outcome in self.outcomes)
         return 1 if trouble else 0 if self.cleaned is None else self.cleaned.exit_code
-
-
-class _TooLargeError(Exception):
-    """There is more to look at than there is time for."""
 
 
 def _nobody(_plan: CleanupPlan, _held: HeldPlan | None) -> bool:
@@ -129,22 +125,6 @@ class Pipeline:
         """See that archive and trash are there, where the source root is in use: a run would begin with that."""
         for tree in (Tree.ARCHIVE, Tree.TRASH) if self._is_in_use() else ():
             see_marked(tree, self.roots[tree])
-
-    def orphans(self, within_s: float) -> Orphans:
-        """The snapshots in the source tree whose recording does not stand there, if that can be told so soon."""
-        ends_at = time.monotonic() + within_s
-
-        def go_on() -> None:
-            if time.monotonic() > ends_at:
-                raise _TooLargeError
-
-        try:
-            return Orphans(self._parts.finders(go_on)[Tree.SOURCE].scan().orphans)
-        except StartupError as error:
-            log.warning("%s", error)
-            return Orphans(unseen="the source tree can't be looked at now")
-        except _TooLargeError:
-            return Orphans(unseen="the source tree is too large to be looked through here; archiverd discover does it")
 
     def _compare_markers(self, catalog_id: str) -> None:
         for tree, root in self.roots.items():

@@ -17,11 +17,10 @@ import pytest
 from archiverd.cli import run_command_line
 from archiverd.config import Config
 from archiverd.errors import ResourceError
-from archiverd.pipeline import Pipeline
+from archiverd.outlook import orphans
 from archiverd.policy import naming
 from archiverd.policy.model import Place, State, Tree
 from archiverd.policy.outcome import Result
-from archiverd.policy.stop import NeverStop
 from archiverd.storage.discovery import FileDiscovery
 from tests.e2e.invariants import (
     assert_all_archived,
@@ -445,9 +444,9 @@ def test_snapshot_without_a_recording_is_told_and_left_alone(rig: Rig, capsys: p
 
 def test_snapshots_of_a_tree_that_takes_too_long_are_not_counted_for_the_status(rig: Rig) -> None:
     put_snapshot(rig, rig.path(50).with_suffix(".jpg"), age_s=600)
-    pipeline = Pipeline(Config(directory=rig.camera), NeverStop())
-    assert len(pipeline.orphans(60.0).files) == 1
-    assert "too large" in pipeline.orphans(0.0).unseen
+    config = Config(directory=rig.camera)
+    assert len(orphans(config, 60.0).files) == 1
+    assert "too large" in orphans(config, 0.0).unseen
 
 
 def test_why_tells_what_a_snapshot_waits_for(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"ladder", "live", "problems", "teller"}),
     frozenset({"workbench"}),
     frozenset({"adoption", "disposal", "maker", "trees"}),
-    frozenset({"stock", "sweep"}),
+    frozenset({"stock", "sweep", "outlook"}),
     frozenset({"remover"}),
     frozenset(
         {"processor", "cleaner", "scanner", "recoverer", "rebuilder", "checker", "mender", "owner", "survey", "trash"}
