@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from archiverd.policy.backlog import behind
+from archiverd.policy.backlog import HOUR_S, behind
 from archiverd.policy.falling import STANDINGS, Footing, Standing, Standings
 from archiverd.policy.model import State
 from archiverd.policy.naming import printable
@@ -52,7 +52,7 @@ class Concerns:
         self._heard_until = heard_until
         self._heard_since = 0.0
         self._stepped_at = 0.0
-        self._counted_at = -math.inf
+        self._counted_at = self._paused_at = -math.inf
         self._cramped: set[str] = set()
 
     def step(self, now: float) -> float:
@@ -70,8 +70,10 @@ class Concerns:
         self._problems.found(ProblemKind.HARDWARE, self._fallen())
         if not 0 <= now - self._counted_at < _COUNT_S:
             self._counted_at = now
-            paused = bool(self._open(ProblemKind.PAUSED))  # that is told already, and why
-            self._problems.found(ProblemKind.BEHIND, [] if paused else behind(self._catalog.backlog(now)))
+            if self._open(ProblemKind.PAUSED):  # that is told already, and why
+                self._paused_at = now
+            worked = not 0 <= now - self._paused_at <= HOUR_S  # of the pace of the hour only this tells anything
+            self._problems.found(ProblemKind.BEHIND, behind(self._catalog.backlog(now)) if worked else [])
         known = self._open(ProblemKind.QUIET)
         quiet = self._cameras.quiet(min(now, self._heard_until()), self._heard_since, known)
         self._problems.found(ProblemKind.QUIET, latest(quiet, _MOST_QUIET))

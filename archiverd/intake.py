@@ -71,6 +71,8 @@ class Intake:
             raise
         except Exception:  # one of them can't be looked at: the others can
             log.debug("a batch could not be entered as one", exc_info=True)
+            for clip in found:
+                self._inbox.put(clip.path)
             for one in seen:
                 self._enter_alone(one, now)
         return True
@@ -116,9 +118,13 @@ class Intake:
         """Enter what stands in the place of a row that was due; where that can't be told, look again later."""
         now = self._clock()
         self._enter_clips({row.path: False}, sighting, now)
-        if sighting.clips or self._catalog.reload(row).state is not State.WAITING:
+        row = self._catalog.reload(row)
+        if row.state is not State.WAITING:
             return
-        if row.path in sighting.missing:  # and its root is another one, so that says nothing
+        if sighting.clips:
+            if row.fingerprint != sighting.clips[0].fingerprint:  # of that all is done that is to be done
+                self._gone(row, now, "another content stands at its path")
+        elif row.path in sighting.missing:  # and its root is another one, so that says nothing
             self._catalog.make_due(row, now + _LONGEST_UNSEEN_S)
         else:
             self._put_off_all_in(row.path.parent, now)
@@ -147,7 +153,8 @@ class Intake:
         if found:
             self._root.verify()
             due = ((clip, self._settling.due(clip, now, closed=False)) for clip in found)
-            self._catalog.enter_found(list(due), NEW, now)
+            for clip in self._catalog.enter_found(list(due), NEW, now):
+                self._inbox.put(clip.path)
 
     def _enter(self, seen: Collection[Seen], now: float) -> None:
         for one in seen:
@@ -192,9 +199,9 @@ class Intake:
     def _is_protected(self, clip: FoundFile) -> bool:
         return self._files.keep_beside(Tree.SOURCE, clip.path) is not None
 
-    def _gone(self, row: Recording, now: float) -> None:
+    def _gone(self, row: Recording, now: float, reason: str = "the source is not there any more") -> None:
         try:
-            self._catalog.gone(row, "the source is not there any more", now)
+            self._catalog.gone(row, reason, now)
         except ClaimLostError as error:  # somebody has asked something of it a moment ago
             log.debug("%s", error)
 

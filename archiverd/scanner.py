@@ -87,7 +87,7 @@ class Scanner:
         self._all: _Pass | None = None
         self._recent: _Pass | None = None
         self._looked: dict[PurePosixPath, Looked] = {}
-        self._read_to = catalog.last_change()  # of the history: what was before is seen at the first look
+        self._read_to: int | None = None  # of the history: what was before is seen at the first look
         self._told: OrderedDict[int, None] = OrderedDict()  # the oldest is forgotten first
         self._failing = False
         self.last_full: Scanned | None = None
@@ -115,14 +115,14 @@ class Scanner:
 
         Raises: CatalogLostError.
         """
-        self._begin(now)
-        current = self._recent or self._all
-        if current is None:
-            return min(next_due(self._times, pace_of(self._observing), now), now + _TURN_S)
-        if len(self._inbox) >= _ENOUGH:
-            return now + _TURN_S
         began = self._clock()
         try:
+            self._begin(now)
+            current = self._recent or self._all
+            if current is None:
+                return min(next_due(self._times, pace_of(self._observing), now), now + _TURN_S)
+            if len(self._inbox) >= _ENOUGH:
+                return now + _TURN_S
             ended = self._go_on(current, began + _STEP_S, now)
         except CatalogLostError:
             raise
@@ -148,6 +148,9 @@ class Scanner:
 
     def _follow_catalog(self) -> None:
         """Have directories read anew of whose recordings the catalog says something else by now."""
+        if self._read_to is None:
+            self._read_to = self._catalog.last_change()
+            return
         self._read_to, touched = self._catalog.sources_touched_since(self._read_to)
         for where in self._looked.keys() & touched if touched is not None else set(self._looked):
             self._looked[where] = replace(self._looked[where], quiet=False)

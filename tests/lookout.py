@@ -86,6 +86,7 @@ class Process:
             wait_s = self._turn()
             readable, _, _ = select.select([self._inbox, sys.stdin], [], [], wait_s)
             self._clips |= {str(seen.path) for seen in self._inbox.take(10**6) if seen.path.suffix == ".mp4"}
+            self._clips |= {clip.key for clip in self._inbox.take_found(10**6)}
             if sys.stdin in readable:
                 if not sys.stdin.readline():
                     break

@@ -28,7 +28,11 @@ class Pairing:
 def pair(clips: Sequence[FoundFile], snapshots: Iterable[FoundFile], window_s: float) -> Pairing:
     """What `owners` says, by the paths of the clips."""
     found, orphans = owners(clips, snapshots, window_s)
-    return Pairing({clips[number].path: files for number, files in found.items()}, orphans)
+    by_clip: dict[PurePosixPath, tuple[FoundFile, ...]] = {}
+    for number, files in found.items():  # a path may have had several contents
+        path = clips[number].path
+        by_clip[path] = (*by_clip.get(path, ()), *files)
+    return Pairing(by_clip, orphans)
 
 
 def owners(

@@ -34,6 +34,7 @@ SILENCE_S = 300.0  # without a sign of life from a daemon that starts
 _TOLD_S = 15.0  # between two lines of who waits for it
 _REPORT_S = 5.0  # for a launcher that does not read (stopped by Ctrl-Z): the daemon goes on without it
 _MESSAGE, _ADVICE = 2000, 500  # characters of a report: the pipe holds 64 KiB
+_FIRST_WORD_S = 5.0  # of a daemon that was just started
 _BLOCK = 64 * 1024
 
 log = logging.getLogger(__name__)
@@ -238,14 +239,14 @@ class _Wait:
         self._silence_s = silence_s
         self._pid = 0
         self._doing = "starting"
+        self._lines = bytearray()
 
     def wait(self) -> int:
         """Raises: see `detach`."""
         try:
             report = self._last_report()
         except KeyboardInterrupt:
-            if self._pid:  # the pipe has not ended: the number is still the daemon's
-                os.kill(self._pid, signal.SIGTERM)
+            self._end_daemon()
             raise
         match report.said:
             case Said.READY:
@@ -260,7 +261,6 @@ class _Wait:
     def _last_report(self) -> Report:
         """The report that ends the wait. Raises: StartupError where none comes."""
         heard_at = told_at = time.monotonic()
-        lines = bytearray()
         while True:
             now = time.monotonic()
             if now - heard_at >= self._silence_s:
@@ -274,13 +274,28 @@ class _Wait:
             if not block:
                 raise self._without_a_word()
             heard_at = time.monotonic()
-            lines += block
-            while (end := lines.find(b"\n")) >= 0:
-                report = Report.from_line(bytes(lines[:end]))
-                del lines[: end + 1]
-                if report.said is not Said.ALIVE:
-                    return report
-                self._pid, self._doing = report.pid, report.message
+            last = self._hear(block)
+            if last is not None:
+                return last
+
+    def _hear(self, block: bytes) -> Report | None:
+        """Take in what came; the report that ends the wait, where it is among that."""
+        self._lines += block
+        while (end := self._lines.find(b"\n")) >= 0:
+            report = Report.from_line(bytes(self._lines[:end]))
+            del self._lines[: end + 1]
+            if report.said is not Said.ALIVE:
+                return report
+            self._pid, self._doing = report.pid, report.message
+        return None
+
+    def _end_daemon(self) -> None:
+        """Have the daemon end. Its first word, which tells who it is, may only be coming."""
+        while not self._pid:
+            block = self._read(_FIRST_WORD_S)
+            if not block or self._hear(block) is not None:  # it has ended, or is about to
+                return
+        os.kill(self._pid, signal.SIGTERM)  # the pipe has not ended: the number is still the daemon's
 
     def _read(self, within_s: float) -> bytes | None:
         """What came; nothing at the end of the pipe, None where nothing came in time."""

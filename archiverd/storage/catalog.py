@@ -89,18 +89,15 @@ class Catalog(CatalogRetention):
             for found, reason, not_before in offers:
                 self._offer(found, now, reason, not_before)
 
-    def enter_found(self, found: Sequence[tuple[FoundFile, float]], reason: str, now: float) -> None:
+    def enter_found(self, found: Sequence[tuple[FoundFile, float]], reason: str, now: float) -> list[FoundFile]:
         """Enter clips that a scan found unknown, each with the moment it is due, in one commit.
 
-        Of whose path something is known by now is entered as it would be by `offer_all`. More than a few are told in
-        one line of the log: a tree that is new may hold half a million.
+        Returns those of whose path something is known by now: they are to be looked at. More than a few are told in one
+        line of the log: a tree that is new may hold half a million.
         """
         with self._writing() as connection:
             known = self._known([clip.key for clip, _ in found])
             fresh = [(clip, due) for clip, due in found if clip.key not in known]
-            for clip, due in found if known else ():
-                if clip.key in known:
-                    self._offer(FoundRecording(clip), now, reason, due)
             first = self.last_id() + 1
             connection.executemany(
                 "INSERT INTO recording (id, path, ino, size, mtime_ns, camera, taken_at, copy, state, reason,"
@@ -119,6 +116,7 @@ class Catalog(CatalogRetention):
                 self._changes += [(number, None, False) for number in range(first, first + len(fresh))]
         if len(fresh) > _TOLD_ONE_BY_ONE:
             self._change_log.tell_found([clip for clip, _ in fresh])
+        return [clip for clip, _ in found if clip.key in known]
 
     def _known(self, keys: Sequence[str]) -> set[str]:
         """Those of these paths of which something is known."""

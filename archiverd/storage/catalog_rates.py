@@ -16,30 +16,32 @@ class CatalogRates(CatalogConnection):
             waiting = self._connection.execute(
                 "SELECT COUNT(*) FROM recording WHERE state = ? AND not_before <= ?", (State.WAITING, now)
             ).fetchone()[0]
+            # A file may bear a time of long ago: a thousand of the first to be due are asked since when they wait.
             first = self._connection.execute(
-                "SELECT MAX(not_before, seen_at) FROM recording WHERE state = ? AND not_before <= ?"
-                " ORDER BY not_before LIMIT 1",
+                "SELECT MIN(MAX(not_before, seen_at)) FROM (SELECT not_before, seen_at FROM recording"
+                " WHERE state = ? AND not_before <= ? ORDER BY not_before LIMIT 1000)",
                 (State.WAITING, now),
-            ).fetchone()
-            longest_s = 0.0 if first is None else max(0.0, now - first[0])
-            return Backlog(int(waiting), longest_s, self._pace(now - DAY_S), self._pace(now - HOUR_S))
+            ).fetchone()[0]
+            longest_s = 0.0 if first is None else max(0.0, now - first)
+            return Backlog(int(waiting), longest_s, self._pace(now - DAY_S, now), self._pace(now - HOUR_S, now))
 
-    def _pace(self, since: float) -> Pace:
-        """What came and went since. What was found when a tree was new did not come then: it was written before."""
+    def _pace(self, since: float, now: float) -> Pace:
+        """What came and went since. What was found when a tree was new did not come: it was written long before."""
         came = self._connection.execute(
-            "SELECT COUNT(*) FROM recording WHERE id >= ? AND mtime_ns >= ?",
-            (self._first_since("recording", "seen_at", since), int(since * 1e9)),
+            "SELECT COUNT(*) FROM recording"
+            " WHERE id >= ? AND seen_at BETWEEN ? AND ? AND mtime_ns >= (seen_at - ?) * 1e9",
+            (self._first_since("recording", "seen_at", since), since, now, DAY_S),
         ).fetchone()[0]
         archived = self._connection.execute(
-            "SELECT COUNT(DISTINCT recording) FROM history WHERE id >= ? AND state = ?",
-            (self._first_since("history", "at", since), State.ARCHIVED),
+            "SELECT COUNT(DISTINCT recording) FROM history WHERE id >= ? AND at BETWEEN ? AND ? AND state = ?",
+            (self._first_since("history", "at", since), since, now, State.ARCHIVED),
         ).fetchone()[0]
         return Pace(int(came), int(archived))
 
     def _first_since(self, table: str, column: str, since: float) -> int:
-        """The id of the first row of that moment or later, where times rise with ids; one more than the last for none.
+        """An id from which on the rows of that moment and later are found, where times rise with ids.
 
-        By halves: no index is kept for it.
+        By halves: no index is kept for it. After a clock that was ahead it may be of a row before, or of one too late.
         """
         low, high = 1, int(self._connection.execute(f"SELECT COALESCE(MAX(id), 0) FROM {table}").fetchone()[0]) + 1  # noqa: S608  (our own words)
         while low < high:

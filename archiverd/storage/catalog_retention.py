@@ -354,14 +354,18 @@ class CatalogRetention(CatalogRates):
         return (rows[-1]["id"] if rows else change), touched
 
     def sources_touched_since(self, change: int) -> tuple[int, set[PurePosixPath] | None]:
-        """How far the history has come since, and the directories of the source tree of which it says that a recording
-        is done with, gone, or waits to be let go of; None for all of them: its latest lines were forgotten.
+        """How far the history has come since, and in which directories of the source tree a recording stood, or a
+        snapshot of one, of which it says that it is done with, gone, or waits to be let go of.
+
+        None for all of them: its latest lines were forgotten.
         """
         with self._faults():
             last = self.last_change()
             rows = self._connection.execute(
-                "SELECT DISTINCT path FROM history JOIN recording ON recording.id = recording"
-                " WHERE history.id > ? AND history.state IN ('archived', 'done', 'removed', 'gone')",
+                "WITH changed AS (SELECT DISTINCT recording FROM history"
+                " WHERE id > ? AND state IN ('archived', 'done', 'removed', 'gone'))"
+                " SELECT path FROM changed JOIN recording ON recording.id = changed.recording"
+                " UNION SELECT path FROM changed JOIN snapshot ON snapshot.recording = changed.recording",
                 (change,),
             )
             touched = {os.path.dirname(row["path"]) for row in rows}

@@ -1309,17 +1309,17 @@ def test_what_a_scan_found_waits_and_is_told(
     assert lines > 1 or f"{count} recordings were found" in caplog.text
 
 
-def test_what_is_known_by_the_time_it_is_entered_is_entered_as_any_other(catalog: Catalog) -> None:
+def test_what_is_known_by_the_time_it_is_entered_is_told_and_left_as_it_is(catalog: Catalog) -> None:
     clips = found_clips(3)
     known = [catalog.offer(FoundRecording(clip), NOW, reason="closed") for clip, _ in clips[:2]]
-    catalog.quarantine(catalog.claim(known[0], "j1", NOW), "broken", NOW)
-    again = [(clips[0][0], NOW), (clips[1][0]._replace(fingerprint=OTHER_MARK), NOW), clips[2]]
-    catalog.enter_found(again, "new", NOW)
+    known[0] = catalog.quarantine(catalog.claim(known[0], "j1", NOW), "broken", NOW)
+    again = [clips[0][0], clips[1][0]._replace(fingerprint=OTHER_MARK)]
+    to_be_looked_at = catalog.enter_found([*((clip, NOW) for clip in again), clips[2]], "new", NOW)
 
+    assert to_be_looked_at == again
     rows = {row.path: row for row in catalog.recordings()}
     assert len(rows) == len(catalog.recordings()) == 3
-    assert rows[known[0].path].state is State.QUARANTINED
-    assert rows[known[1].path].fingerprint == OTHER_MARK
+    assert [rows[row.path] for row in known] == known
 
 
 def steps_of(catalog: Catalog, work: Callable[[], object]) -> int:

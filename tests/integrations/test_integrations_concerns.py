@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from archiverd.concerns import Concerns
+from archiverd.policy.backlog import Pace
 from archiverd.policy.falling import STANDINGS, Breaker, Footing, Standing, Standings
 from archiverd.policy.model import Fingerprint, FoundRecording
 from archiverd.policy.problems import Course, Problem, ProblemKind
@@ -151,6 +152,34 @@ def test_what_came_in_an_outage_is_no_problem_while_it_is_made_up_for(catalog: C
     come_and_go(watch, 4, each_hour=5, archived=20)
     assert catalog.backlog(watch.now).longest_s > 3600
     assert watch.open(ProblemKind.BEHIND) == []
+
+
+def test_what_came_in_a_pause_is_no_problem_when_the_work_goes_on(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    watch.problems.found(ProblemKind.PAUSED, [Problem(ProblemKind.PAUSED, "", "the disk is full")])
+    come_and_go(watch, 4, each_hour=10, archived=0)
+    watch.problems.found(ProblemKind.PAUSED, [])
+    come_and_go(watch, 4, each_hour=10, archived=30)
+    assert watch.open(ProblemKind.BEHIND) == []
+    assert catalog.backlog(watch.now).waiting < 10
+
+
+def test_the_pace_counts_nothing_of_a_clock_that_was_ahead(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    watch.now += 400 * DAY
+    come_and_go(watch, 4, each_hour=10, archived=10)
+    watch.now = NOW
+    come_and_go(watch, 4, each_hour=10, archived=0)
+    assert catalog.backlog(watch.now).day == Pace(40, 0)
+
+
+def test_the_longest_wait_is_told_though_files_bear_times_of_long_ago(catalog: Catalog) -> None:
+    watch = Watch(catalog)
+    come_and_go(watch, 4, each_hour=10, archived=0)
+    old = Fingerprint(1, 1000, int((NOW - 900 * DAY) * 1e9))
+    clip = found(PATH.with_name("REO_front_20240101081500.mp4"), old).clip
+    catalog.enter_found([(clip, NOW - 900 * DAY)], "new", watch.now)
+    assert catalog.backlog(watch.now).longest_s > 3 * HOUR
 
 
 def test_a_tree_that_is_new_is_no_queue_that_grows(catalog: Catalog) -> None:

@@ -198,6 +198,20 @@ def test_all_is_looked_through_in_time_and_as_requested(tree: Tree, observing: O
     assert set(tree.find.looked_at) == everything
 
 
+def test_a_snapshot_in_another_directory_than_its_clip_is_looked_at_when_that_is_done(tree: Tree) -> None:
+    clip, snapshot = f"{YESTERDAY}/x_20260630235959.mp4", f"{DAY}/x_20260701000001.jpg"
+    tree.put(clip)
+    tree.put(snapshot)
+    (row,) = tree.know(clip)
+    assert len(row.snapshots) == 1
+    tree.rest()
+    assert tree.scan() == []
+    (tree.root / clip).unlink()
+    tree.catalog.done(tree.archive(row), None, "let go of", tree.now)  # and the snapshot was too young to go with it
+    tree.scanner.request()
+    assert tree.scan() == [snapshot]
+
+
 @pytest.mark.parametrize("quiet_s", [60, 86400])
 def test_what_is_as_it_was_is_not_read_again(tree: Tree, quiet_s: float) -> None:
     for path in (CLIP, SNAPSHOT, OLDER):

@@ -456,6 +456,36 @@ def test_clip_that_was_written_to_since_a_scan_found_it_is_entered_as_it_is(benc
     assert bench.processor.worked_on == [clip.path]
 
 
+def test_clip_that_was_found_as_it_was_before_it_was_archived_is_not_worked_on_for_ever(bench: Bench) -> None:
+    (clip,) = found(bench, 1)
+    bench.inbox.take(9)
+    bench.inbox.put_found([clip])
+    bench.turns()
+    (row,) = bench.catalog.at_path(clip.path)
+    before = clip._replace(fingerprint=Fingerprint(1, 1, clip.fingerprint.mtime_ns))
+    bench.inbox.put_found([before])  # as the scan saw it, right before its upload ended
+    bench.turns()
+
+    assert bench.catalog.at_path(clip.path) == [row]
+    assert bench.processor.worked_on == [clip.path]
+
+
+def test_row_of_a_content_that_another_has_taken_the_place_of_does_not_stay_due(bench: Bench) -> None:
+    path = bench.upload(1)
+    bench.turns()
+    (stands,) = bench.catalog.at_path(path)
+    with bench.catalog._writing() as connection:  # as a clock, or a copy that keeps its time, may have it
+        connection.execute(
+            "INSERT INTO recording (path, ino, size, mtime_ns, camera, taken_at, copy, state, reason, not_before,"
+            " seen_at) SELECT path, 1, 1, 1, camera, taken_at, copy, 'waiting', 'new', ?1, ?1 FROM recording",
+            (bench.now,),
+        )
+    bench.turns()
+
+    assert [row.state for row in bench.catalog.at_path(path)] == [stands.state, State.GONE]
+    assert bench.processor.worked_on == [path]
+
+
 def test_clips_that_were_found_wait_in_the_inbox_where_they_can_not_be_entered(bench: Bench) -> None:
     clips = found(bench, 1, 2)
     bench.inbox.take(9)
