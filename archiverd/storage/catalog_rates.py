@@ -8,7 +8,7 @@ from archiverd.storage.catalog_connection import CatalogConnection
 
 
 class CatalogRates(CatalogConnection):
-    """Questions that are asked each minute, and cost no more the more the catalog holds."""
+    """Questions that are asked each minute: they cost what came in a day and what waits, not all that is held."""
 
     def backlog(self, now: float) -> Backlog:
         """What waits for its turn, and how that has changed lately. `now` in seconds since the epoch."""
@@ -23,20 +23,30 @@ class CatalogRates(CatalogConnection):
                 (State.WAITING, now),
             ).fetchone()[0]
             longest_s = 0.0 if first is None else max(0.0, now - first)
-            return Backlog(int(waiting), longest_s, self._pace(now - DAY_S, now), self._pace(now - HOUR_S, now))
+            came, archived = self._came(now), self._archived(now)
+        day, hour = (Pace(*both) for both in zip(came, archived, strict=True))
+        return Backlog(int(waiting), longest_s, day, hour)
 
-    def _pace(self, since: float, now: float) -> Pace:
-        """What came and went since. What was found when a tree was new did not come: it was written long before."""
-        came = self._connection.execute(
-            "SELECT COUNT(*) FROM recording"
+    def _came(self, now: float) -> tuple[int, int]:
+        """The uploads of the last day, and of the last hour.
+
+        What was found when a tree was new did not come then: it was written long before.
+        """
+        day, hour = self._connection.execute(
+            "SELECT COUNT(*), COALESCE(SUM(seen_at >= ?), 0) FROM recording"
             " WHERE id >= ? AND seen_at BETWEEN ? AND ? AND mtime_ns >= (seen_at - ?) * 1e9",
-            (self._first_since("recording", "seen_at", since), since, now, DAY_S),
-        ).fetchone()[0]
-        archived = self._connection.execute(
-            "SELECT COUNT(DISTINCT recording) FROM history WHERE id >= ? AND at BETWEEN ? AND ? AND state = ?",
-            (self._first_since("history", "at", since), since, now, State.ARCHIVED),
-        ).fetchone()[0]
-        return Pace(int(came), int(archived))
+            (now - HOUR_S, self._first_since("recording", "seen_at", now - DAY_S), now - DAY_S, now, DAY_S),
+        ).fetchone()
+        return int(day), int(hour)
+
+    def _archived(self, now: float) -> tuple[int, int]:
+        """The recordings that were archived in the last day, and in the last hour."""
+        day, hour = self._connection.execute(
+            "SELECT COUNT(DISTINCT recording), COUNT(DISTINCT CASE WHEN at >= ? THEN recording END) FROM history"
+            " WHERE id >= ? AND at BETWEEN ? AND ? AND state = ?",
+            (now - HOUR_S, self._first_since("history", "at", now - DAY_S), now - DAY_S, now, State.ARCHIVED),
+        ).fetchone()
+        return int(day), int(hour)
 
     def _first_since(self, table: str, column: str, since: float) -> int:
         """An id from which on the rows of that moment and later are found, where times rise with ids.
