@@ -230,7 +230,7 @@ def _plots(kept: Mapping[str, Kept]) -> dict[str, str]:
             }
             most = max(value for points in lines.values() for _, value in points)
             title = "What waits for its turn" if name == "waiting" else "How long the first of them has waited"
-            x = even("hours", kept["fleet"]["hours"], 4)
+            x = even("hours", kept["fleet"]["hours"], 12)
             plots[f"performance-fleet-{name}.svg"] = chart(title, x, even(words, most), lines)
     return plots
 
