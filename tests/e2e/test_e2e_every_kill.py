@@ -1,6 +1,6 @@
 """archiverd killed at every single call that changes a disk, or brings something there: nothing is lost.
 
-By default at every second kind of call for each thing it concerns, where it comes first; with ARCHIVERD_EVERY_POINT=1
+By default at every fourth kind of call for each thing it concerns, where it comes first; with ARCHIVERD_EVERY_POINT=1
 at all of them. A death comes before its call, and so after the one before.
 """
 
@@ -333,13 +333,13 @@ def names(deed: Deed) -> list[str]:
 
 
 def points(factory: pytest.TempPathFactory, name: str) -> list[Call]:
-    """Where to kill. By default of every second kind the first, and none that "recording" is killed at."""
+    """Where to kill. By default of every fourth kind the first, and none that "recording" is killed at."""
     every = list(reachable(undisturbed(factory, name).calls))
     if EVERY_POINT:
         return every
     elsewhere = set() if name == "recording" else {kind(call) for call in undisturbed(factory, "recording").calls}
     first = {kind(call): call for call in reversed(every)}
-    return [call for call in first.values() if kind(call) not in elsewhere][::2]
+    return [call for call in first.values() if kind(call) not in elsewhere][::4]
 
 
 def kind(call: Call) -> tuple[str, str]:
