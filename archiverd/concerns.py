@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from archiverd.policy.backlog import HOUR_S, behind
+from archiverd.policy.backlog import behind
 from archiverd.policy.falling import STANDINGS, Footing, Standing, Standings
 from archiverd.policy.model import State
 from archiverd.policy.naming import printable
@@ -70,10 +70,9 @@ class Concerns:
         self._problems.found(ProblemKind.HARDWARE, self._fallen())
         if not 0 <= now - self._counted_at < _COUNT_S:
             self._counted_at = now
-            if self._open(ProblemKind.PAUSED):  # that is told already, and why
+            if self._open(ProblemKind.PAUSED):
                 self._paused_at = now
-            worked = not 0 <= now - self._paused_at <= HOUR_S  # of the pace of the hour only this tells anything
-            self._problems.found(ProblemKind.BEHIND, behind(self._catalog.backlog(now)) if worked else [])
+            self._problems.found(ProblemKind.BEHIND, behind(self._catalog.backlog(now), now - self._paused_at))
         known = self._open(ProblemKind.QUIET)
         quiet = self._cameras.quiet(min(now, self._heard_until()), self._heard_since, known)
         self._problems.found(ProblemKind.QUIET, latest(quiet, _MOST_QUIET))

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench import (
     accidents,
     cleanup,
+    command,
     confinement,
     fleet,
     idle,
@@ -168,9 +169,8 @@ def _positive(text: str) -> int:
 
 def _overhead(given: argparse.Namespace) -> int:
     result = overhead.run(given.rounds, given.seconds, clips=given.clips, whole=given.whole, work=given.work)
-    kept = overhead.keep(result, given.results)
     print(overhead.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('overhead', result, given.results)}")
     return 0
 
 
@@ -179,7 +179,7 @@ def _quality(given: argparse.Namespace) -> int:
         result = quality.kept(given.again)
     else:
         result = quality.run(quick=given.quick)
-        print(f"kept as {quality.keep(result, given.results)}", file=sys.stderr)
+        print(f"kept as {command.keep('quality', result, given.results)}", file=sys.stderr)
     print(quality_guide.tables(result))
     guide = given.guide or (None if given.quick else quality_guide.GUIDE)
     if guide:
@@ -190,57 +190,50 @@ def _quality(given: argparse.Namespace) -> int:
 
 def _latency(given: argparse.Namespace) -> int:
     result = latency.run(given.per_second, given.seconds, given.work)
-    kept = latency.keep(result, given.results)
     print(latency.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('latency', result, given.results)}")
     return 0
 
 
 def _idle(given: argparse.Namespace) -> int:
     result = idle.run(given.recordings, given.seconds, given.work)
-    kept = idle.keep(result, given.results)
     print(idle.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('idle', result, given.results)}")
     return 0
 
 
 def _cleanup(given: argparse.Namespace) -> int:
     result = cleanup.run(given.recordings, given.removed, given.rounds, given.work)
-    kept = cleanup.keep(result, given.results)
     print(cleanup.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('cleanup', result, given.results)}")
     return 0
 
 
 def _scale(given: argparse.Namespace) -> int:
     result = scale.run(given.files or scale.SIZES, given.rounds, given.work)
-    kept = scale.keep(result, given.results)
     print(scale.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('scale', result, given.results)}")
     return 0
 
 
 def _fleet(given: argparse.Namespace) -> int:
     result = fleet.run(given.hours, given.work)
-    kept = fleet.keep(result, given.results)
     print(fleet.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('fleet', result, given.results)}")
     return 0
 
 
 def _confinement(given: argparse.Namespace) -> int:
     result = confinement.run(given.rounds, given.seconds, given.work)
-    kept = confinement.keep(result, given.results)
     print(confinement.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('confinement', result, given.results)}")
     return 0
 
 
 def _soak(given: argparse.Namespace) -> int:
     result = soak.run(given.minutes, given.per_minute, given.ceiling, given.work)
-    kept = soak.keep(result, given.results)
     print(soak.table(result))
-    print(f"kept as {kept}")
+    print(f"kept as {command.keep('soak', result, given.results)}")
     return 0 if result.is_met else 1
 
 
@@ -256,7 +249,7 @@ def _accidents(given: argparse.Namespace) -> int:
             at_once=given.at_once,
             work=given.work,
         )
-        print(f"kept as {accidents.keep(result, given.results)}", file=sys.stderr)
+        print(f"kept as {command.keep('accidents', result, given.results)}", file=sys.stderr)
     print(accidents.table(result))
     guide = given.guide or (accidents.GUIDE if given.unmanic and not (given.only or given.program) else None)
     if guide:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,6 @@ def table(result: Result) -> str:
         if (report := result.of(accident.name, program)) is not None
     ]
     return "\n".join(daemon.table(heads, rows))
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"accidents-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n", "utf-8")
-    return path
 
 
 def kept(path: Path) -> Result:

@@ -178,13 +178,5 @@ def table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"cleanup-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path
-
-
 if __name__ == "__main__":
     print(json.dumps(_measure(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))

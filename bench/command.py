@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -9,8 +10,9 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from archiverd.policy.clip_info import ClipInfo, Stream, StreamKind, select
 from archiverd.policy.encoding import EncodeSettings, file_url, transcode_command
@@ -72,6 +74,23 @@ def _stream(index: int, kind: StreamKind, codec: str) -> Stream:
     return Stream(
         index, kind, codec, packets=0, first_s=0.0, end_s=0.0, longest_packet_s=0.0, digest="", pix_fmt="yuv420p"
     )  # fmt: skip
+
+
+class Measured(Protocol):
+    """The result of a bench: a dataclass of what JSON holds."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def measured_at(self) -> str: ...
+
+
+def keep(kind: str, result: Measured, folder: Path) -> Path:
+    """Write all there is to a result as JSON, in a file of its own: `KIND-TIME.json`. Raises: OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{kind}-{result.measured_at.replace(':', '')[:17]}.json"
+    path.write_text(json.dumps(asdict(result), indent=2) + "\n", "utf-8")
+    return path
 
 
 def machine() -> dict[str, str]:

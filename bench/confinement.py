@@ -6,7 +6,6 @@ turns, and every second round begins with the other.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -14,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,11 +114,3 @@ def table(result: Result) -> str:
         f"confined takes longer: {daemon.met(result.percent, TARGET_PERCENT, '%')}",
     ]
     return "\n".join(lines)
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"confinement-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path

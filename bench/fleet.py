@@ -7,11 +7,10 @@ and one with room to spare. Each minute brings its clips; between them the oldes
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
@@ -163,11 +162,3 @@ def table(result: Result) -> str:
         f"{result.cameras} cameras, each a clip of {CLIP_S:g} s a minute, {result.hours} hours: {needs:g} x suffices"
     )
     return "\n".join([first, "", *daemon.table(heads, rows)])
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"fleet-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -263,11 +263,3 @@ def table(result: Result) -> str:
 def _row(one: Measured) -> tuple[str, ...]:
     times = ("" if value is None else f"{value:.1f}" for value in (one.ready_s, one.calm_s))
     return (one.name, f"{one.cpu_percent:.2f} %", f"{one.rss_mib:.1f}", f"{one.most_rss_mib:.1f}", *times)
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"idle-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path

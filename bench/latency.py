@@ -11,7 +11,6 @@ The reference in the same run is a program that does nothing but notice: `inotif
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import random
@@ -23,7 +22,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -322,11 +321,3 @@ def table(result: Result) -> str:
         QUOTED,
     ]
     return "\n".join(lines)
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"latency-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -271,14 +271,6 @@ def table(result: Result) -> str:
     lines += ["", "where it goes, once more, in seconds:"]
     lines += [f"{name:<30}{took:>10.2f}" for name, took in result.stages.items()]
     return "\n".join(lines)
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"overhead-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps({"figures": figures(result), **asdict(result)}, indent=2) + "\n")
-    return path
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -312,14 +312,6 @@ def size_at_same_likeness(curve: Sequence[Point], point: Point) -> float | None:
             share = (point.likeness - low.likeness) / span if span else 0.0
             return float(point.size / (low.size * (high.size / low.size) ** share))
     return None
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"quality-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path
 
 
 def kept(path: Path) -> Result:

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -256,14 +256,6 @@ def table(result: Result) -> str:
     ]  # fmt: skip
     heads = ("files", "", "s", "reference s", "ratio", "ms more", "RSS MiB")
     return "\n".join([*(f"{name:<8}{value}" for name, value in result.machine.items()), "", *daemon.table(heads, rows)])
-
-
-def keep(result: Result, folder: Path) -> Path:
-    """Write all there is to the result as JSON, in a file of its own. Raises: OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"scale-{result.measured_at.replace(':', '')[:17]}.json"
-    path.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return path
 
 
 if __name__ == "__main__":

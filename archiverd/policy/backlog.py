@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from archiverd.policy.problems import Problem, ProblemKind
@@ -64,9 +65,12 @@ def _time(seconds: float) -> str:
     return f"{seconds / HOUR_S:.0f} hours" if seconds < 2 * DAY_S else f"{seconds / DAY_S:.0f} days"
 
 
-def behind(backlog: Backlog) -> list[Problem]:
-    """The problem there is where more comes than can be archived, and what waits has waited for long."""
-    if not backlog.grows or backlog.longest_s < _LONG_S:
+def behind(backlog: Backlog, since_pause_s: float = math.inf) -> list[Problem]:
+    """The problem there is where more comes than can be archived, and what waits has waited for long.
+
+    `since_pause_s`: since the work paused last. That is told as such, and the hour after it says nothing of the pace.
+    """
+    if 0 <= since_pause_s <= HOUR_S or not backlog.grows or backlog.longest_s < _LONG_S:
         return []
     message = (
         f"recordings come faster than they are archived: {backlog.day.came} came in a day, and {backlog.day.archived} "

@@ -275,12 +275,9 @@ class _Content:
             if isinstance(name, NotAClip):
                 below += self._take_other(where, entry, folder, name)
             elif near is None or near.holds(name):
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError as error:
-                    self._walk.has_vanished(where, filename, error)
-                    continue
-                self._take(where, filename, name, status)
+                status = self._walk.status(where, entry)
+                if status is not None:
+                    self._take(where, filename, name, status)
         return below
 
     def read_below(self, root: int, where: PurePosixPath, names: NamePatterns) -> None:

@@ -163,7 +163,7 @@ def span(text: str) -> float:
         case ["at", "once"]:
             return 0.0
         case [number, unit]:
-            return float(number) * {"s": 1, "min": 60}[unit]
+            return float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
         case _:
             raise AssertionError(text)
 

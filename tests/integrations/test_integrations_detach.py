@@ -304,3 +304,28 @@ def test_pid_file_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
     PidFile(tmp_path / "archiverd.pid").remove()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_before_the_daemon_has_said_who_it_is_ends_it_too() -> None:
+    """As typed right after the start: the launcher is interrupted at its first wait, and only then the word comes."""
+    launcher = """
+import os, signal, sys
+from pathlib import Path
+from archiverd.service import detach
+reader, writer = os.pipe()
+wait = detach._Wait(reader, Path("log"), print, 60.0)
+if (daemon := os.fork()) == 0:
+    signal.pause()
+
+def interrupted():
+    os.write(writer, detach.Report(detach.Said.ALIVE, daemon, "starting").to_line())
+    signal.raise_signal(signal.SIGINT)
+
+wait._last_report = interrupted
+try:
+    wait.wait()
+except KeyboardInterrupt:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(daemon, 0)[1]) + 100)
+"""
+    done = subprocess.run((sys.executable, "-c", launcher), timeout=60)
+    assert done.returncode == 100 - signal.SIGTERM

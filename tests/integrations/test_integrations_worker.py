@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
+from pytest_mock import MockerFixture
 
 from archiverd.errors import DeviceError, NoSpaceError, ResourceError
 from archiverd.intake import BATCH, Intake, SourceRoot
@@ -484,6 +485,16 @@ def test_row_of_a_content_that_another_has_taken_the_place_of_does_not_stay_due(
 
     assert [row.state for row in bench.catalog.at_path(path)] == [stands.state, State.GONE]
     assert bench.processor.worked_on == [path]
+
+
+def test_clips_that_can_not_be_entered_as_they_were_found_are_looked_at(bench: Bench, mocker: MockerFixture) -> None:
+    clips = found(bench, 1, 2)
+    bench.inbox.take(9)
+    bench.inbox.put_found(clips)
+    mocker.patch.object(bench.catalog, "enter_found", side_effect=ValueError("a bug"))
+    bench.turns()
+
+    assert bench.processor.worked_on == [clip.path for clip in clips]
 
 
 def test_clips_that_were_found_wait_in_the_inbox_where_they_can_not_be_entered(bench: Bench) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import command
 from bench.accident_outcomes import MEANINGS, Content, Facts, File, Outcome, facts_of, outcome, together
 from bench.accident_programs import SETUPS, ffmpeg_command, loud_lines
 from bench.accident_scenes import ACCIDENTS, Report, Told
-from bench.accidents import Result, keep, kept, merged, page, words
+from bench.accidents import Result, kept, merged, page, words
 
 KEPT = Facts(frames=60, original=True, most=0, whole=False, told=False, goes_on=True)
 WHOLE = replace(KEPT, most=60, whole=True)
@@ -147,7 +148,7 @@ def test_kept_result_is_read_again_as_it_was(tmp_path: Path) -> None:
     report = Report("slow", "archiverd", (Told(CLIP.name, Outcome.WHOLE, WHOLE, ("log: x",)),), ("a.part",), False)
     result = Result("2026-06-30T08:15:00+00:00", {"cores": "2"}, {"archiverd": "1"}, 150.0, (report,))
 
-    assert kept(keep(result, tmp_path)) == result
+    assert kept(command.keep("accidents", result, tmp_path)) == result
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda accident: accident.name)

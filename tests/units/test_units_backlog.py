@@ -25,6 +25,11 @@ def test_a_problem_is_that_the_queue_grows_and_the_first_has_waited_for_long(bac
     assert bool(behind(backlog)) is told
 
 
+@pytest.mark.parametrize(("since_pause_s", "told"), [(0.0, False), (3600.0, False), (3601.0, True), (-5.0, True)])
+def test_a_pause_and_the_hour_after_it_are_no_problem_of_the_pace(since_pause_s: float, told: bool) -> None:
+    assert bool(behind(GROWS, since_pause_s)) is told
+
+
 def test_the_problem_tells_the_figures_and_what_mends_it() -> None:
     (problem,) = behind(GROWS)
     assert "1000 came in a day, and 700 were archived; 300 wait, the first for 2 hours" in problem.message

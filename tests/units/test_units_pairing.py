@@ -216,6 +216,15 @@ def test_order_of_the_input_changes_nothing(clips: list[FoundFile], snapshots: l
     assert pair(clips, snapshots, WINDOW_S) == expected
 
 
+def test_snapshots_of_all_contents_of_a_path_go_with_the_path() -> None:
+    path = PurePosixPath(f"{D}/x_20260701120000.mp4")
+    contents = [FoundFile.at(path, Fingerprint(n, 1, 1), ClipName(f"x{n}", datetime(2026, 7, 1, 12))) for n in (1, 2)]
+    pictures = [
+        FoundFile.at(PurePosixPath(f"{D}/{n}.jpg"), Fingerprint(n + 2, 1, 1), contents[n - 1].name) for n in (1, 2)
+    ]
+    assert pair(contents, pictures, WINDOW_S) == Pairing({path: tuple(pictures)}, ())
+
+
 def test_work_grows_little_faster_than_the_files() -> None:
     moments = [datetime(2026, 1, 1) + timedelta(seconds=7 * (i * 7919 % 20_000)) for i in range(20_000)]
 
